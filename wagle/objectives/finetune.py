@@ -1,0 +1,12 @@
+"""Plain fine-tuning: mean-token cross-entropy of the answers. Makes the target and the retrained model.
+
+The rows to learn come as `forget` (the rows that a step is about); `retain` is empty.
+"""
+
+FORGET_LABELS = "answer"
+NEEDS_REFERENCE = False
+
+
+def loss(forget, retain, reference):
+    """Per-row terms ((B,), (0,))."""
+    return forget.mean, retain.mean

@@ -1,0 +1,9 @@
+"""abs(theta), ranked over all parameters together (paper, section 5.1, baseline "Magnitude")."""
+
+NEEDS = ()
+SELECT = "global"
+
+
+def score(weight):
+    """Same shape as `weight`, non-negative."""
+    return weight.abs()
