@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wagle import tensors
 from wagle.errors import WagleError
 
 
@@ -31,24 +32,25 @@ def unpack(packed: torch.Tensor, shape: list[int]) -> torch.Tensor:
     return torch.from_numpy(bits[:n].astype(bool)).reshape(shape)
 
 
-def save(path: str | Path, masks: Iterable[tuple[str, torch.Tensor]], header: dict) -> dict[str, tuple[int, int]]:
-    """Write boolean `masks`, in the model's parameter order; returns {name: (selected, size)}.
+def save(path: str | Path, shapes: dict, masks: Iterable[tuple[str, torch.Tensor]], header: dict) -> dict[str, int]:
+    """Write boolean `masks`, one at a time, in the order of `shapes` (name -> shape); returns {name: selected}.
 
-    `header` gives selection, ratio, gamma, k (None where row-wise selection sets it), ties and the two hashes. Raises
-    WagleError unless exactly k weights are selected.
+    `header` gives selection, ratio, gamma, k, ties and the two hashes. Raises WagleError unless exactly k are selected.
     """
-    from safetensors.torch import save_file
+    counts: dict[str, int] = {}
 
-    packed, shapes, counts = {}, {}, {}
-    for name, mask in masks:
-        packed[name], shapes[name] = pack(mask), list(mask.shape)
-        counts[name] = (int(mask.sum()), mask.numel())
-    k = sum(selected for selected, _ in counts.values())
-    if header.get("k") not in (None, k):
-        raise WagleError(f"{k} weights selected", f"exactly {header['k']}", "report this defect")
+    def packed():
+        for name, mask in masks:
+            counts[name] = int(mask.sum())
+            yield name, pack(mask)
+
+    sizes = {name: [(int(np.prod(shape, dtype=np.int64)) + 7) // 8] for name, shape in shapes.items()}
     metadata = {key: "" if value is None else str(value) for key, value in header.items()}
-    metadata |= {"shapes": json.dumps(shapes), "k": str(k), "n": str(sum(size for _, size in counts.values()))}
-    save_file(packed, str(path), metadata=metadata)
+    n = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
+    metadata |= {"shapes": json.dumps({name: list(shape) for name, shape in shapes.items()}), "n": str(n)}
+    tensors.write(path, sizes, torch.uint8, packed(), metadata)
+    if sum(counts.values()) != header["k"]:
+        raise WagleError(f"{sum(counts.values())} weights selected", f"exactly {header['k']}", "report this defect")
     return counts
 
 
@@ -71,13 +73,10 @@ def read_header(path: str | Path) -> dict:
 
 def load(path: str | Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Boolean masks one parameter at a time, in the model's order. Raises WagleError unless they hold k ones in all."""
-    from safetensors import safe_open
-
     header, ones = read_header(path), 0
-    with safe_open(str(path), framework="pt") as file:
-        for name, shape in header["shapes"].items():
-            mask = unpack(file.get_tensor(name), shape)
-            ones += int(mask.sum())
-            yield name, mask
+    for name, packed in tensors.stream(path, header["shapes"]):
+        mask = unpack(packed, header["shapes"][name])
+        ones += int(mask.sum())
+        yield name, mask
     if ones != header["k"]:
         raise WagleError(f"{path} has {ones} weights selected", f"{header['k']}, as its header says")

@@ -1,0 +1,78 @@
+"""Tensors by name in safetensors files: a deterministic streaming writer, and streams over checkpoints.
+
+Notable: the library's own `save_file` writes several metadata keys in an order that differs from run to run, and wants all
+tensors in memory; this writer sorts the header and takes tensors one at a time. Files are plain safetensors either way.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wagle.errors import WagleError
+
+ORDER = "parameters.json"  # beside the weights of each checkpoint that this project writes: name -> shape, in model order
+_NAMES = {torch.float32: "F32", torch.float64: "F64", torch.uint8: "U8", torch.bfloat16: "BF16", torch.float16: "F16"}
+
+
+def write(path: str | Path, shapes: Mapping[str, list[int]], dtype, tensors: Iterable[tuple[str, torch.Tensor]],
+          metadata: Mapping[str, str] | None = None) -> None:  # fmt: skip
+    """Write `tensors`, which must come with the names, order and shapes of `shapes`, all as `dtype`.
+
+    Raises WagleError when a tensor is missing, comes out of turn or has another shape.
+    """
+    width, offset, header = dtype.itemsize, 0, {}
+    if metadata:
+        header["__metadata__"] = dict(sorted(metadata.items()))
+    for name, shape in shapes.items():
+        size = int(np.prod(shape, dtype=np.int64)) * width
+        header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    body = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    body += b" " * (-len(body) % 8)
+    expected = iter(shapes.items())
+    with open(path, "wb") as file:
+        file.write(len(body).to_bytes(8, "little") + body)
+        for name, tensor in tensors:
+            wanted = next(expected, (None, None))
+            if (name, list(tensor.shape)) != (wanted[0], list(wanted[1] or [])):
+                raise WagleError(f"tensor {name} {list(tensor.shape)}", f"{wanted[0]} {wanted[1]}", "report this defect")
+            flat = tensor.detach().to(dtype).cpu().contiguous().reshape(-1)
+            if flat.numel():
+                file.write(memoryview(flat.view(torch.uint8).numpy()))
+    missing = next(expected, None)
+    if missing:
+        raise WagleError(f"tensor {missing[0]} was not written", do="report this defect")
+
+
+def _shards(path: Path) -> list[Path]:
+    shards = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not shards:
+        raise WagleError(f"no .safetensors file in {path}", "a checkpoint saved as safetensors (pickles are not read)")
+    return shards
+
+
+def stream(path: str | Path, names: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """(name, tensor) for each of `names`, from a file or from all shards of a checkpoint folder, one tensor in memory."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        files = [safe_open(str(shard), framework="pt") for shard in _shards(Path(path))]
+        where = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - not a dict
+        for name in names:
+            if name not in where:
+                raise WagleError(f"{path} has no tensor {name}", do="check that it belongs to this model")
+            yield name, where[name].get_tensor(name)
+    except (OSError, SafetensorError) as error:
+        raise WagleError(f"{path} cannot be read: {error}", "safetensors", "delete it; its job then runs again") from None
+
+
+def parameter_shapes(checkpoint: str | Path) -> dict[str, list[int]]:
+    """Name -> shape of the parameters of a checkpoint written by this project, in the model's own order, tied ones once."""
+    path = Path(checkpoint) / ORDER
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise WagleError(f"{path} cannot be read: {error}", "a checkpoint made by this pipeline") from None

@@ -1,0 +1,214 @@
+"""The one training loop: fine-tuning and unlearning, dense, masked or through adapters.
+
+A step is a set of forget rows and a set of retain rows; its loss is the mean of the objective's per-row terms over each
+set, added up, however the rows are cut into micro-batches. Forget and retain rows share forward passes.
+
+Masks: gradients are clipped on all weights (as the official code does), then set to zero on frozen ones; AdamW's own
+weight decay is off and decay is applied to selected weights alone. With zero gradients both moments stay zero, so a frozen
+weight is never written another value: it stays bit-identical, and no copy of the model is needed to restore it.
+
+Notable: a loop of our own rather than transformers.Trainer, for the mask, the shared batches, the resume state without
+pickle and half the start-up time (docs/training.md). Left out: several devices in one run.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from wagle.batching import by_length
+from wagle.errors import WagleError
+from wagle.losses import RowLoss, answer_loss
+from wagle.prompts import Encoded
+
+
+@dataclass(frozen=True)
+class Step:
+    """Indices of the rows of one optimizer step."""
+
+    forget: tuple[int, ...]
+    retain: tuple[int, ...]
+
+
+def plan(forget: int, retain: int, *, batch_size: int, seed: int, epochs: int = 1, steps: int | None = None) -> list[Step]:
+    """Steps over `forget` rows, reshuffled each epoch, each forget row paired with one retain row drawn at random.
+
+    `steps` caps or extends the run (epochs are repeated as needed); otherwise it has `epochs` epochs. A pure function of
+    its arguments. Raises WagleError when there is nothing to train on.
+    """
+    if forget < 1 or batch_size < 1 or epochs < 1 or (steps is not None and steps < 1):
+        raise WagleError(f"{forget} rows, batch size {batch_size}, {epochs} epochs, {steps} steps", "at least 1 of each")
+    rng = np.random.default_rng([seed, 1])
+    result: list[Step] = []
+    while True:
+        order = rng.permutation(forget)
+        pairs = rng.choice(retain, size=forget, replace=retain < forget) if retain else np.empty(0, int)
+        for start in range(0, forget, batch_size):
+            cut = slice(start, start + batch_size)
+            result.append(Step(tuple(order[cut].tolist()), tuple(pairs[cut].tolist())))
+        wanted = steps if steps is not None else epochs * -(-forget // batch_size)
+        if len(result) >= wanted:
+            return result[:wanted]
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """Linear warm-up over `warmup` (a fraction) of the steps, then linear decay to 0, as transformers' linear schedule.
+
+    `step` counts from 0.
+    """
+    ramp = int(steps * warmup)
+    if step < ramp:
+        return peak * step / ramp
+    return peak * (steps - step) / max(1, steps - ramp)
+
+
+class MaskedAdamW:
+    """AdamW (0.9, 0.999, 1e-8) with decoupled weight decay on the parameters given, or only where their masks are True."""
+
+    def __init__(self, parameters: dict, masks: dict | None, weight_decay: float):
+        self.parameters, self.masks, self.weight_decay = parameters, masks, weight_decay
+        fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters.values())
+        self.adamw = torch.optim.AdamW(list(parameters.values()), lr=0.0, weight_decay=0.0, fused=fused)
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        self.adamw.param_groups[0]["lr"] = lr
+        keep = 1 - lr * self.weight_decay
+        for name, parameter in self.parameters.items():
+            if self.masks is None:
+                parameter.mul_(keep)
+                continue
+            frozen = ~self.masks[name]
+            parameter.grad.masked_fill_(frozen, 0)
+            if self.weight_decay:
+                parameter.mul_(torch.full_like(parameter, keep).masked_fill_(frozen, 1))
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+
+
+def fit(
+    model,
+    forget: list[Encoded],
+    retain: list[Encoded],
+    steps: list[Step],
+    objective: Callable[[RowLoss, RowLoss, RowLoss | None], tuple[torch.Tensor, torch.Tensor]],
+    *,
+    pad_id: int,
+    lr: float,
+    weight_decay: float,
+    warmup: float,
+    clip: float,
+    token_budget: int,
+    seed: int,
+    autocast: str = "none",
+    masks: dict[str, torch.Tensor] | None = None,
+    reference: RowLoss | None = None,
+    log: Path | None = None,
+    resume: Path | None = None,
+    resume_seconds: float = 300,
+    identity: str = "",
+) -> dict:
+    """Train `model` in place over `steps`; returns {steps, tokens, seconds}.
+
+    `objective` maps row losses of forget (B_f,), retain (B_r,) and the reference's losses of the same forget rows to per-row
+    terms. `log` gets one JSON line a step: losses in nats, lr, gradient norm before clipping, tokens. `resume` is a
+    folder for the state of a killed run; a state is taken up only if its `identity` is the same.
+    Raises WagleError when a loss or gradient is not finite, naming the step, its rows and the tensor.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if masks is not None:
+        masks = {name: masks[name].to(p.device) for name, p in parameters.items()}
+    optimizer = MaskedAdamW(parameters, masks, weight_decay)
+    done, lines = _take_up(resume, identity, parameters, optimizer)
+    saved = started = time.monotonic()
+    tokens = 0
+    model.train()
+    for number in tqdm(range(done, len(steps)), initial=done, total=len(steps), mininterval=5, desc="train"):
+        torch.manual_seed(seed * 1_000_003 + number)  # dropout; a resumed run draws what the undisturbed one drew
+        step = steps[number]
+        losses, used = _backward(model, forget, retain, step, objective, pad_id, token_budget, autocast, reference)
+        tokens += used
+        if not np.isfinite(sum(losses)):
+            raise WagleError(
+                f"step {number}: forget loss {losses[0]}, retain loss {losses[1]} (forget rows {step.forget}, retain {step.retain})",
+                "finite losses",
+                "lower the learning rate or use precision fp32",
+            )
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), clip))
+        if not np.isfinite(norm):
+            bad = [n for n, p in parameters.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
+            raise WagleError(f"step {number}: gradient of {', '.join(bad[:3]) or 'the model'} has NaN or Inf", "finite gradients")
+        rate = learning_rate(number, len(steps), lr, warmup)
+        optimizer.step(rate)
+        line = {"step": number, "forget": losses[0], "retain": losses[1], "lr": rate, "gradient_norm": norm, "tokens": used}
+        lines.append(json.dumps(line) + "\n")
+        if resume is not None and time.monotonic() - saved > resume_seconds:
+            _save_state(resume, identity, number + 1, parameters, optimizer, lines)
+            saved = time.monotonic()
+    model.eval()
+    if log is not None:
+        log.write_text("".join(lines), encoding="utf-8")
+    return {"steps": len(steps), "tokens": tokens, "seconds": time.monotonic() - started}
+
+
+def _backward(model, forget, retain, step, objective, pad_id, token_budget, autocast, reference):
+    """Accumulate the step's gradient; returns its (forget, retain) losses and the number of tokens."""
+    rows = [forget[i] for i in step.forget] + [retain[i] for i in step.retain]
+    split, sums = len(step.forget), [0.0, 0.0]
+    for batch in by_length([len(row) for row in rows], token_budget):
+        batch = sorted(batch)  # forget rows first
+        cut = sum(i < split for i in batch)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast == "bf16"):
+            losses = answer_loss(model, [rows[i] for i in batch], pad_id)
+        known = None
+        if reference is not None:
+            known = reference.rows(torch.tensor([step.forget[i] for i in batch[:cut]], dtype=torch.long))
+            known = RowLoss(*(value.to(losses.mean.device) for value in known))
+        terms = objective(losses.rows(slice(0, cut)), losses.rows(slice(cut, None)), known)
+        parts = [terms[0].sum() / split, terms[1].sum() / max(1, len(step.retain))]
+        (parts[0] + parts[1]).backward()
+        sums = [total + float(part.detach()) for total, part in zip(sums, parts, strict=True)]
+    return sums, sum(map(len, rows))
+
+
+def _save_state(folder: Path, identity: str, step: int, parameters: dict, optimizer: MaskedAdamW, lines: list[str]) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {f"p.{name}": p.detach() for name, p in parameters.items()}
+    for name, p in parameters.items():
+        moments = optimizer.adamw.state[p]
+        state |= {f"m.{name}": moments["exp_avg"], f"v.{name}": moments["exp_avg_sq"]}
+    header = {"state": json.dumps({"identity": identity, "step": step, "log": lines})}
+    save_file({k: v.contiguous() for k, v in state.items()}, str(folder / "state.part"), metadata=header)
+    (folder / "state.part").replace(folder / "state.safetensors")
+
+
+@torch.no_grad()
+def _take_up(folder: Path | None, identity: str, parameters: dict, optimizer: MaskedAdamW) -> tuple[int, list[str]]:
+    """(steps done, log lines) of a saved state of this very run, loaded in place; (0, []) where there is none."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "state.safetensors" if folder else None
+    if path is None or not path.exists():
+        return 0, []
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = json.loads(file.metadata()["state"])
+            if header["identity"] != identity:
+                return 0, []
+            for name, p in parameters.items():
+                p.copy_(file.get_tensor(f"p.{name}"))
+                optimizer.adamw.state[p] = {
+                    "step": torch.tensor(float(header["step"]), device=p.device if p.is_cuda else "cpu"),
+                    "exp_avg": file.get_tensor(f"m.{name}").to(p.device),
+                    "exp_avg_sq": file.get_tensor(f"v.{name}").to(p.device),
+                }
+    except (SafetensorError, KeyError, ValueError, TypeError):
+        raise WagleError(f"{path} is broken", "a state saved by this project", f"delete {folder} and start again") from None
+    return header["step"], header["log"]

@@ -1,0 +1,101 @@
+"""One unlearning run: from rows, a method and a selection to an updated model, and what share of it moved.
+
+theta = m * theta + (1 - m) * theta_o (paper, eq. 8): masked-out weights keep theta_o's bits. LoRA trains adapters and merges
+them. Everything that is drawn (data order, retain pairs, refusals, adapter init) follows from `seed`.
+"""
+
+import functools
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wagle import tensors
+from wagle.batching import by_length
+from wagle.errors import WagleError
+from wagle.losses import RowLoss, answer_loss
+from wagle.prompts import Encoded, encode
+
+
+def encode_rows(tokenizer, template: str, rows: list[dict], max_length: int, refusals: list[str] | None = None, seed: int = 0):
+    """Encoded question-answer rows; with `refusals`, one of them, drawn once per row, replaces each answer."""
+    answers = [row["answer"] for row in rows]
+    if refusals:
+        picks = np.random.default_rng([seed, 2]).integers(len(refusals), size=len(rows))
+        answers = [refusals[i] for i in picks]
+    return [encode(tokenizer, template, row["question"], a, max_length) for row, a in zip(rows, answers, strict=True)]
+
+
+def objective(module: str, options: dict):
+    """`loss` of an objective's module with its options bound, and the module. Raises WagleError where it does not fit."""
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise WagleError(f"objective module {module!r} cannot be imported: {error}") from None
+    for name in ("loss", "FORGET_LABELS", "NEEDS_REFERENCE"):
+        if not hasattr(found, name):
+            raise WagleError(f"objective module {module!r} has no {name}", "the interface of docs/extending.md")
+    return functools.partial(found.loss, **options), found
+
+
+@torch.no_grad()
+def reference_losses(model, rows: list[Encoded], pad_id: int, token_budget: int) -> RowLoss:
+    """Losses of every row at the model's present weights, in row order, on the CPU: NPO's reference, computed once."""
+    columns = [torch.zeros(len(rows)) for _ in RowLoss._fields]
+    for batch in by_length([len(row) for row in rows], token_budget):
+        for column, value in zip(columns, answer_loss(model, [rows[i] for i in batch], pad_id), strict=True):
+            column[batch] = value.float().cpu()
+    return RowLoss(*columns)
+
+
+def add_adapters(model, *, r: int, alpha: int, dropout: float, target_modules: list[str], seed: int):
+    """A peft model with fresh LoRA adapters (A random by `seed`, B zero)."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules), bias="none",
+                        task_type="CAUSAL_LM")  # fmt: skip
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise WagleError(f"LoRA does not fit this model: {error}", "target_modules that the model has") from None
+
+
+def moved(model, checkpoint: str | Path, masks: dict[str, torch.Tensor] | None) -> dict:
+    """How many weights differ from `checkpoint`: {selected, selected_moved, frozen, frozen_moved, share_moved}.
+
+    Compared bit by bit in the model's own dtype. Without masks all weights count as selected. Raises WagleError when
+    a frozen weight moved.
+    """
+    parameters = dict(model.named_parameters())
+    count = dict.fromkeys(("selected", "selected_moved", "frozen", "frozen_moved"), 0)
+    for name, before in tensors.stream(checkpoint, parameters):
+        after = parameters[name].detach().cpu()
+        width = {2: torch.int16, 4: torch.int32, 8: torch.int64}[after.element_size()]
+        changed = before.to(after.dtype).view(width) != after.view(width)
+        mask = torch.ones_like(changed) if masks is None else masks[name]
+        count["selected"] += int(mask.sum())
+        count["selected_moved"] += int((changed & mask).sum())
+        count["frozen"] += int((~mask).sum())
+        count["frozen_moved"] += int((changed & ~mask).sum())
+    if count["frozen_moved"]:
+        raise WagleError(f"{count['frozen_moved']} frozen weights changed", "none", "report this defect")
+    return count | {"share_moved": count["selected_moved"] / max(1, count["selected"])}
+
+
+def check_moved(record: dict, least: float, precision: str, lr: float) -> None:
+    """Raise WagleError when fewer than `least` of the selected weights moved: such a run has trained nothing."""
+    if record["share_moved"] < least:
+        raise WagleError(
+            f"only {record['share_moved']:.2%} of the selected weights moved (precision {precision}, learning rate {lr:g})",
+            f"at least {least:.0%}",
+            "use precision fp32 or a higher learning rate; to study the effect itself, set unlearning.least_moved to 0",
+        )
+
+
+def density(counts: dict[str, int], shapes: dict[str, list[int]]) -> Iterable[dict]:
+    """Rows {parameter, selected, size} of a mask, for the density figures."""
+    for name, shape in shapes.items():
+        yield {"parameter": name, "selected": counts[name], "size": int(np.prod(shape, dtype=np.int64))}
