@@ -113,3 +113,33 @@ def _unknown(where: str, found: str, known) -> None:
     near = difflib.get_close_matches(found, list(known), n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise WagleError(f"{where}: unknown name {found!r}{hint}", f"one of {', '.join(sorted(known)) or 'none'}")
+
+
+def split_identity(config: dict, role: str) -> dict:
+    """What the rows of `role` depend on: its own entry, and of the data block only what its source reads."""
+    data, spec = config["data"], config["data"]["splits"][role]
+    source = spec.get("source", data["source"])
+    keys = {"hub": ("dataset", "revision"), "synthetic": ("synthetic",), "files": ()}[source]
+    return {"role": role, "spec": spec, "source": source} | {key: data.get(key) for key in keys}
+
+
+def split_modules(config: dict, role: str) -> list[str]:
+    source = config["data"]["splits"][role].get("source", config["data"]["source"])
+    return ["wagle.synthetic"] if source == "synthetic" else []
+
+
+def split_inputs(config: dict, role: str) -> list[str]:
+    """The file behind `role` where its source is a folder of files, so that Snakemake sees a changed row."""
+    spec = config["data"]["splits"][role]
+    if spec.get("source", config["data"]["source"]) != "files":
+        return []
+    name = spec.get("name", role)
+    folder = Path(config["data_dir"])
+    found = [folder / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl") if (folder / f"{name}{suffix}").is_file()]
+    return [str(found[0] if found else folder / f"{name}.jsonl.gz")]
+
+
+def questions(protocols: list[str]) -> list[str]:
+    """Under which questions the scoring pass scores paraphrased and perturbed answers for these protocols."""
+    table = identity.constant("wagle.metrics", "PROTOCOLS")
+    return sorted({table[name]["question"] for name in protocols})

@@ -29,6 +29,18 @@ def embed(model, texts: list[str]) -> np.ndarray:
     return np.asarray(vectors, dtype=np.float32)[[index[text] for text in texts]]
 
 
-def similarities(answers: np.ndarray, candidates: list[np.ndarray]) -> list[list[float]]:
-    """Cosine similarity of each answer (n, d) with its own candidates [(K_i, d)], as lists of floats."""
-    return [[float(x) for x in rows @ answer] for answer, rows in zip(answers, candidates, strict=True)]
+def add_similarities(entries: list[dict], model, candidates: np.ndarray) -> None:
+    """Give each generation entry with `candidates` its cosine similarities to them, in place, and drop the texts.
+
+    `candidates` (n, d) are the embeddings of all entries' candidates, in entry order. Raises WagleError if n differs.
+    """
+    asked = [entry for entry in entries if "candidates" in entry]
+    wanted = sum(len(entry["candidates"]) for entry in asked)
+    if wanted != len(candidates):
+        raise WagleError(f"{len(candidates)} candidate embeddings for {wanted} candidates", do="re-run rule candidates")
+    answers = embed(model, [entry["generated"] for entry in asked])
+    start = 0
+    for entry, answer in zip(asked, answers, strict=True):
+        stop = start + len(entry.pop("candidates"))
+        entry["similarities"] = [float(x) for x in candidates[start:stop] @ answer]
+        start = stop

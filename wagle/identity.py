@@ -147,3 +147,21 @@ def keyword_options(module: str, function: str) -> tuple[str, ...]:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             return tuple(arg.arg for arg in node.args.kwonlyargs)
     raise WagleError(f"{path} defines no function {function!r}", "the interface described in docs/extending.md")
+
+
+@functools.cache
+def _project_digest() -> str:
+    files = sorted([*ROOT.glob("wagle/**/*.py"), *ROOT.glob("workflow/scripts/*.py")])
+    rules = sorted([ROOT / "Snakefile", *ROOT.glob("rules/*.smk")])
+    text = [_digest(path) for path in files] + [hashlib.sha256(path.read_bytes()).hexdigest() for path in rules]
+    return hashlib.sha256("".join(text).encode()).hexdigest()
+
+
+def fingerprint(config: dict) -> str:
+    """One hash over a config and all of the project's code: equal for the jobs of one run that nobody edited."""
+    return hashlib.sha256((canonical(config) + _project_digest()).encode()).hexdigest()
+
+
+def file_hash(path: str) -> str:
+    """sha256 of a project file that is not code, such as a report's template."""
+    return hashlib.sha256((ROOT / path).read_bytes()).hexdigest()

@@ -200,11 +200,6 @@ UTILITY = tuple(f"{split} {metric}" for split in ("retain", "real authors", "wor
 SPLIT_NAMES = {"retain_perturbed": "retain", "real_authors": "real authors", "world_facts": "world facts"}
 
 
-def questions(protocols: Sequence[str]) -> tuple[str, ...]:
-    """Under which questions the scoring pass must score paraphrased and perturbed answers for these protocols."""
-    return tuple(sorted({PROTOCOLS[name]["question"] for name in protocols}))
-
-
 class Log:
     """A scoring log by text: `texts[(split, row, role)]` -> the text's slice of each column."""
 

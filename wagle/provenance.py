@@ -42,7 +42,10 @@ def sha256_file(path: Path) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    """The files of an artifact; the workflow engine's own time stamp inside a folder is not part of it."""
+    if not path.is_dir():
+        return [path]
+    return sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".snakemake_timestamp")
 
 
 def _flush(path: Path) -> None:
@@ -175,7 +178,8 @@ def _logged(log: str | None):
 def recorded(job):
     """Run one job: yields a namespace with a temporary path for each named output (all but `manifest`).
 
-    The namespace also has `resume`, a folder that survives a killed run of the same job and is removed on success.
+    The namespace also has `resume`, a folder that survives a killed run and is removed on success, and `identity`, a hash
+    of params and inputs, by which a later run tells whether a state found there is its own.
     Nothing appears under a final name unless the block ends without an exception. Raises WagleError when an input was
     altered, the code changed since planning, or the block left an output unwritten.
     """
@@ -192,7 +196,8 @@ def recorded(job):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove(path)
         resume = manifest_path.parent / "resume.part"
-        yield SimpleNamespace(**part, resume=resume)
+        same_run = hashlib.sha256(identity.canonical([params, inputs]).encode()).hexdigest()
+        yield SimpleNamespace(**part, resume=resume, identity=same_run)
 
         listed, base = {}, manifest_path.parent
         for name, path in part.items():

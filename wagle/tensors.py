@@ -69,6 +69,21 @@ def stream(path: str | Path, names: Iterable[str]) -> Iterator[tuple[str, torch.
         raise WagleError(f"{path} cannot be read: {error}", "safetensors", "delete it; its job then runs again") from None
 
 
+def names(path: str | Path, order: Iterable[str]) -> list[str]:
+    """The names in file `path`, in the given order. Raises WagleError when the file has a name that `order` lacks."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            found = set(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise WagleError(f"{path} cannot be read: {error}", "safetensors") from None
+    order = list(order)
+    if found - set(order):
+        raise WagleError(f"{path} has {min(found - set(order))}, which the model has not", "tensors of this model")
+    return [name for name in order if name in found]
+
+
 def parameter_shapes(checkpoint: str | Path) -> dict[str, list[int]]:
     """Name -> shape of the parameters of a checkpoint written by this project, in the model's own order, tied ones once."""
     path = Path(checkpoint) / ORDER

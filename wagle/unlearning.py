@@ -6,13 +6,12 @@ them. Everything that is drawn (data order, retain pairs, refusals, adapter init
 
 import functools
 import importlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from wagle import tensors
+from wagle import tensors, training
 from wagle.batching import by_length
 from wagle.errors import WagleError
 from wagle.losses import RowLoss, answer_loss
@@ -95,7 +94,60 @@ def check_moved(record: dict, least: float, precision: str, lr: float) -> None:
         )
 
 
-def density(counts: dict[str, int], shapes: dict[str, list[int]]) -> Iterable[dict]:
-    """Rows {parameter, selected, size} of a mask, for the density figures."""
-    for name, shape in shapes.items():
-        yield {"parameter": name, "selected": counts[name], "size": int(np.prod(shape, dtype=np.int64))}
+def unlearn(
+    model,
+    tokenizer,
+    forget: list[dict],
+    retain: list[dict],
+    *,
+    refusals: list[str] | None,
+    module: str,
+    masks: dict[str, torch.Tensor] | None,
+    checkpoint: str | Path,
+    seed: int,
+    template: str,
+    max_length: int,
+    method: dict,
+    adapters: dict | None,
+    precision: str,
+    autocast: str,
+    batch_size: int,
+    warmup: float,
+    clip: float,
+    token_budget: int,
+    least_moved: float,
+    resume_seconds: float = 300,
+    log: Path | None = None,
+    resume: Path | None = None,
+    identity: str = "",
+) -> tuple[object, dict]:
+    """Run one cell; returns (model, record) with the shares moved, steps, tokens and the method's options.
+
+    `method` holds lr, weight_decay, epochs or steps, and `options` of the objective; `masks` (name -> bool) or `adapters`
+    (LoRA's options) or neither. Raises WagleError when nothing could be trained or a frozen weight changed.
+    """
+    loss, objective_module = objective(module, method.get("options", {}))
+    labels = refusals if objective_module.FORGET_LABELS == "refusal" else None
+    if objective_module.FORGET_LABELS == "refusal" and not refusals:
+        raise WagleError(f"{module} needs refusal answers, and there are none", "a split `refusals`")
+    rows = encode_rows(tokenizer, template, forget, max_length, labels, seed)
+    others = encode_rows(tokenizer, template, retain, max_length)
+    pad = tokenizer.pad_token_id
+    reference = reference_losses(model, rows, pad, token_budget) if objective_module.NEEDS_REFERENCE else None
+    if adapters is not None:
+        model = add_adapters(model, seed=seed, **adapters)
+    cut = training.plan(len(rows), len(others), batch_size=batch_size, seed=seed, epochs=method.get("epochs", 1),
+                        steps=method.get("steps"))  # fmt: skip
+    done = training.fit(
+        model, rows, others, cut, loss, pad_id=pad, lr=method["lr"], weight_decay=method["weight_decay"], warmup=warmup,
+        clip=clip, token_budget=token_budget, seed=seed, autocast=autocast, masks=masks, reference=reference, log=log,
+        resume=resume, resume_seconds=resume_seconds, identity=identity,
+    )  # fmt: skip
+    if adapters is not None:
+        adapted = {n.removeprefix("base_model.model.").removesuffix(".base_layer.weight") + ".weight"
+                   for n, _ in model.named_parameters() if n.endswith(".base_layer.weight")}  # fmt: skip
+        model = model.merge_and_unload()
+        masks = {n: torch.full(p.shape, n in adapted) for n, p in model.named_parameters()}
+    record = moved(model, checkpoint, masks)
+    check_moved(record, least_moved, precision, method["lr"])
+    return model, record | {"steps": done["steps"], "precision": precision, "lr": method["lr"]}

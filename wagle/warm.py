@@ -49,7 +49,7 @@ def hand_over() -> None:
         connection = _connect(run)
     except OSError:
         return
-    request = {"script": sys.modules["__main__"].__file__, "cwd": os.getcwd(), "env": dict(os.environ)}
+    request = {"script": os.path.abspath(sys.argv[0]), "cwd": os.getcwd(), "env": dict(os.environ)}
     body = json.dumps(request).encode()
     try:
         fds = array.array("i", [0, 1, 2])
@@ -158,6 +158,7 @@ def _work(request: dict) -> None:
     os.environ.update(request["env"])
     os.environ.pop("WAGLE_WARM", None)
     os.chdir(request["cwd"])
+    sys.argv = [request["script"]]
     sys.path.insert(0, str(Path(request["script"]).parent))
     code = 1
     try:

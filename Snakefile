@@ -1,0 +1,25 @@
+# WAGLE reproduction: from a base model and a data set to the paper's tables and figures. See README.md.
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir)))
+
+# An experiment is one complete file: the default is read only where no other was named, and never merged with one.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/models.smk"
+include: "rules/attribution.smk"
+include: "rules/unlearning.smk"
+include: "rules/evaluation.smk"
+include: "rules/paper.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{R}/report/report.html",
+        f"{R}/report/manifest.json",

@@ -1,0 +1,126 @@
+# Gradients and activations of the target model, scores from them, masks from scores.
+TARGET = artifact("models/target", "checkpoint")
+
+
+rule gradients:
+    input:
+        model=TARGET,
+        rows=lambda w: rows(
+            "forget",
+            *(["retain"] if w.side == "retain" else []),
+            *(["refusals"] if config["attribution"]["forget_labels"] == "refusal" else []),
+        ),
+    output:
+        gradients=f"{R}/gradients/{{side}}/{{draw}}/gradients.safetensors",
+        stats=f"{R}/gradients/{{side}}/{{draw}}/stats.json",
+        manifest=f"{R}/gradients/{{side}}/{{draw}}/manifest.json",
+    log:
+        f"{R}/logs/gradients/{{side}}/{{draw}}.log",
+    benchmark:
+        f"{R}/benchmarks/gradients/{{side}}/{{draw}}.tsv"
+    conda:
+        "../environment.yml"
+    threads: THREADS
+    resources:
+        mem_mb=resource("gradients", "mem_mb"),
+        runtime=resource("gradients", "minutes"),
+        gpu=gpus("gradients"),
+    params:
+        config=fixed(block("template", "max_length", "attribution")),
+        code=code("gradients.py"),
+    script:
+        "../workflow/scripts/gradients.py"
+
+
+rule activations:
+    input:
+        model=TARGET,
+        rows=rows("forget"),
+    output:
+        activations=f"{R}/activations/{{draw}}/activations.safetensors",
+        manifest=f"{R}/activations/{{draw}}/manifest.json",
+    log:
+        f"{R}/logs/activations/{{draw}}.log",
+    benchmark:
+        f"{R}/benchmarks/activations/{{draw}}.tsv"
+    conda:
+        "../environment.yml"
+    threads: THREADS
+    resources:
+        mem_mb=resource("gradients", "mem_mb"),
+        runtime=resource("gradients", "minutes"),
+        gpu=gpus("gradients"),
+    params:
+        config=fixed(block("template", "max_length", "attribution")),
+        code=code("activations.py"),
+    script:
+        "../workflow/scripts/activations.py"
+
+
+def name_of(selection):
+    return selection.partition("@")[0]
+
+
+def score_inputs(wildcards):
+    """Only what this score reads: magnitude and random wait for no gradient and need no GPU."""
+    needed = set(grid.needs(config, name_of(wildcards.selection)))
+    result = {"model": TARGET}
+    if "forget" in needed:
+        result["forget"] = artifact("gradients/forget/all", "gradients.safetensors")
+    if "retain" in needed:
+        result["retain"] = artifact(f"gradients/retain/{wildcards.draw}", "gradients.safetensors")
+    if "activations" in needed:
+        result["activations"] = artifact(f"activations/{wildcards.draw}", "activations.safetensors")
+    return result
+
+
+def score_module(selection):
+    return experiment.score_module(name_of(selection), SELECTIONS[name_of(selection)])
+
+
+rule score:
+    input:
+        unpack(score_inputs),
+    output:
+        scores=f"{R}/scores/{{selection}}/{{draw}}/scores.safetensors",
+        stats=f"{R}/scores/{{selection}}/{{draw}}/stats.json",
+        manifest=f"{R}/scores/{{selection}}/{{draw}}/manifest.json",
+    log:
+        f"{R}/logs/score/{{selection}}/{{draw}}.log",
+    benchmark:
+        f"{R}/benchmarks/score/{{selection}}/{{draw}}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=resource("score", "mem_mb"),
+        runtime=resource("score", "minutes"),
+    params:
+        implementation=lambda w: score_module(w.selection),
+        options=lambda w: canonical(SELECTIONS[name_of(w.selection)].get("options", {})),
+        code=lambda w: code("score.py", score_module(w.selection)),
+    script:
+        "../workflow/scripts/score.py"
+
+
+rule mask:
+    input:
+        scores=lambda w: artifact(f"scores/{w.selection}/{w.draw}", "scores.safetensors"),
+        model=TARGET,
+    output:
+        mask=f"{R}/masks/{{selection}}/{{draw}}/ratio-{{ratio}}/mask.safetensors",
+        density=f"{R}/masks/{{selection}}/{{draw}}/ratio-{{ratio}}/density.csv",
+        manifest=f"{R}/masks/{{selection}}/{{draw}}/ratio-{{ratio}}/manifest.json",
+    log:
+        f"{R}/logs/mask/{{selection}}/{{draw}}/ratio-{{ratio}}.log",
+    benchmark:
+        f"{R}/benchmarks/mask/{{selection}}/{{draw}}/ratio-{{ratio}}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=resource("mask", "mem_mb"),
+        runtime=resource("mask", "minutes"),
+    params:
+        select=lambda w: identity.constant(score_module(w.selection), "SELECT", "global"),
+        code=code("mask.py"),
+    script:
+        "../workflow/scripts/mask.py"

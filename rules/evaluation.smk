@@ -1,0 +1,115 @@
+# One scoring pass and one round of generation per model (GPU), then metrics as functions of those logs (CPU).
+PERTURBED = ["forget_perturbed", "retain_perturbed", "real_authors", "world_facts"]
+
+
+rule candidates:
+    input:
+        embedder=artifact("models/embedder", "model"),
+        rows=rows("forget_perturbed", "retain_perturbed"),
+    output:
+        vectors=f"{R}/evaluations/candidates/vectors.safetensors",
+        manifest=f"{R}/evaluations/candidates/manifest.json",
+    log:
+        f"{R}/logs/candidates.log",
+    benchmark:
+        f"{R}/benchmarks/candidates.tsv"
+    conda:
+        "../environment.yml"
+    threads: THREADS
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        code=code("candidates.py"),
+    script:
+        "../workflow/scripts/candidates.py"
+
+
+def model_of(cell):
+    folder = {"original": "models/target", "retrained": "models/retrained"}.get(cell, f"unlearned/{cell}")
+    return artifact(folder, "checkpoint")
+
+
+rule evaluate:
+    input:
+        model=lambda w: model_of(w.cell),
+        rows=rows(*PERTURBED),
+        embedder=artifact("models/embedder", "model"),
+        candidates=artifact("evaluations/candidates", "vectors.safetensors"),
+    output:
+        tokens=f"{R}/evaluations/{{cell}}/tokens.parquet",
+        generations=f"{R}/evaluations/{{cell}}/generations.jsonl",
+        manifest=f"{R}/evaluations/{{cell}}/manifest.json",
+    log:
+        f"{R}/logs/evaluate/{{cell}}.log",
+    benchmark:
+        f"{R}/benchmarks/evaluate/{{cell}}.tsv"
+    conda:
+        "../environment.yml"
+    threads: THREADS
+    resources:
+        mem_mb=resource("evaluate", "mem_mb"),
+        runtime=resource("evaluate", "minutes"),
+        gpu=gpus("evaluate"),
+    params:
+        config=fixed(
+            block(
+                "template",
+                "max_length",
+                scoring=config["evaluation"]["scoring"],
+                generation=config["evaluation"]["generation"],
+                questions=experiment.questions(PROTOCOLS),
+            )
+        ),
+        code=code("evaluate.py"),
+    script:
+        "../workflow/scripts/evaluate.py"
+
+
+rule metrics:
+    input:
+        log=lambda w: artifact(f"evaluations/{w.cell}", "tokens.parquet", "generations.jsonl"),
+        reference=artifact("evaluations/retrained", "tokens.parquet"),
+    output:
+        metrics=f"{R}/metrics/{{cell}}/metrics.json",
+        manifest=f"{R}/metrics/{{cell}}/manifest.json",
+    log:
+        f"{R}/logs/metrics/{{cell}}.log",
+    benchmark:
+        f"{R}/benchmarks/metrics/{{cell}}.tsv"
+    conda:
+        "../environment.yml"
+    group:
+        "metrics"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        protocols=fixed(canonical(PROTOCOLS)),
+        code=code("metrics.py"),
+    script:
+        "../workflow/scripts/metrics.py"
+
+
+rule collect:
+    input:
+        [path for cell in CELLS for path in artifact(f"metrics/{cell.id}", "metrics.json")],
+    output:
+        metrics=f"{R}/collected/metrics.csv",
+        manifest=f"{R}/collected/manifest.json",
+    log:
+        f"{R}/logs/collect.log",
+    benchmark:
+        f"{R}/benchmarks/collect.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        experiment=fixed(canonical([config["experiment"], config["task"]])),
+        cells=fixed(canonical([cell.id for cell in CELLS])),
+        code=code("collect.py"),
+    localrule: True
+    script:
+        "../workflow/scripts/collect.py"

@@ -1,0 +1,136 @@
+# Data splits and the three models without unlearning: base, target (fine-tuned on everything), retrained (on the retain set).
+
+
+rule split:
+    input:
+        lambda w: experiment.split_inputs(config, w.role),
+    output:
+        rows=f"{R}/data/{{role}}/rows.jsonl",
+        manifest=f"{R}/data/{{role}}/manifest.json",
+    log:
+        f"{R}/logs/split/{{role}}.log",
+    benchmark:
+        f"{R}/benchmarks/split/{{role}}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        data=lambda w: canonical(experiment.split_identity(config, w.role)),
+        code=lambda w: code("split.py", *experiment.split_modules(config, w.role)),
+    localrule: True
+    script:
+        "../workflow/scripts/split.py"
+
+
+rule check_data:
+    input:
+        rows(*SPLITS),
+    output:
+        check=f"{R}/data/check/check.json",
+        manifest=f"{R}/data/check/manifest.json",
+    log:
+        f"{R}/logs/check_data.log",
+    benchmark:
+        f"{R}/benchmarks/check_data.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("check_data.py"),
+    localrule: True
+    script:
+        "../workflow/scripts/check_data.py"
+
+
+# ancient(): no model loads before the data passed its checks, but a changed row re-runs only what reads that split
+CHECKED = ancient(f"{R}/data/check/check.json")
+SCRATCH = config["models"]["base"]["source"] == "scratch"
+
+
+rule base:
+    input:
+        checked=CHECKED,
+        rows=rows("real_authors", "world_facts", "retain") if SCRATCH else [],
+    output:
+        checkpoint=directory(f"{R}/models/base/checkpoint"),
+        manifest=f"{R}/models/base/manifest.json",
+    log:
+        f"{R}/logs/base.log",
+    benchmark:
+        f"{R}/benchmarks/base.tsv"
+    conda:
+        "../environment.yml"
+    threads: THREADS
+    resources:
+        mem_mb=resource("finetune", "mem_mb"),
+        runtime=resource("finetune", "minutes"),
+        gpu=gpus("finetune"),
+    params:
+        config=fixed(canonical(config["models"]["base"]) + (block("template", "max_length") if SCRATCH else "")),
+        code=code("base.py"),
+    script:
+        "../workflow/scripts/base.py"
+
+
+rule embedder:
+    output:
+        model=directory(f"{R}/models/embedder/model"),
+        manifest=f"{R}/models/embedder/manifest.json",
+    log:
+        f"{R}/logs/embedder.log",
+    benchmark:
+        f"{R}/benchmarks/embedder.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        config=fixed(canonical(config["evaluation"]["embedder"])),
+        code=code("embedder.py"),
+    localrule: True
+    script:
+        "../workflow/scripts/embedder.py"
+
+
+def training_rows(wildcards):
+    replay = config["models"]["finetune"].get("replay", [])
+    sets = ["forget", "retain"] if wildcards.model == "target" else ["retain"]
+    return rows(*sets, *replay)
+
+
+def model_source(wildcards):
+    return config["models"][wildcards.model]["source"]
+
+
+rule finetune:
+    input:
+        checked=CHECKED,
+        base=lambda w: artifact("models/base", "checkpoint") if model_source(w) == "finetune" else [],
+        rows=lambda w: training_rows(w) if model_source(w) == "finetune" else [],
+    output:
+        checkpoint=directory(f"{R}/models/{{model}}/checkpoint"),
+        manifest=f"{R}/models/{{model}}/manifest.json",
+    log:
+        f"{R}/logs/finetune/{{model}}.log",
+    benchmark:
+        f"{R}/benchmarks/finetune/{{model}}.tsv"
+    conda:
+        "../environment.yml"
+    threads: THREADS
+    resources:
+        mem_mb=resource("finetune", "mem_mb"),
+        runtime=resource("finetune", "minutes"),
+        gpu=gpus("finetune"),
+    params:
+        source=lambda w: canonical(config["models"][w.model]),
+        config=lambda w: (
+            block("template", "max_length", finetune=config["models"]["finetune"]) if model_source(w) == "finetune" else ""
+        ),
+        code=code("finetune.py", "wagle.objectives.finetune"),
+    script:
+        "../workflow/scripts/finetune.py"

@@ -1,0 +1,112 @@
+# Tables and figures: sets of cells, drawn from the collected metrics and the masks' densities.
+COLLECTED = artifact("collected", "metrics.csv")
+
+
+def density_inputs():
+    """Masks of the density figures: every selection named there, at its ratio, the first seed's draw."""
+    figure = config["figures"].get("density")
+    if not figure:
+        return []
+    paths = []
+    for selection in figure["selections"]:
+        gamma = SELECTIONS[selection].get("gamma")
+        draw = grid.draw(config, selection, config["seeds"][0])
+        folder = f"masks/{grid.selection_id(selection, gamma)}/{draw}/ratio-{grid.ratio_id(figure['ratio'])}"
+        paths += artifact(folder, "density.csv")
+    return paths
+
+
+rule table1:
+    input:
+        COLLECTED,
+    output:
+        wide=f"{R}/tables/table1/{{protocol}}/table1.csv",
+        long=f"{R}/tables/table1/{{protocol}}/table1_long.csv",
+        markdown=f"{R}/tables/table1/{{protocol}}/table1.md",
+        latex=f"{R}/tables/table1/{{protocol}}/table1.tex",
+        manifest=f"{R}/tables/table1/{{protocol}}/manifest.json",
+    log:
+        f"{R}/logs/table1/{{protocol}}.log",
+    benchmark:
+        f"{R}/benchmarks/table1/{{protocol}}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cells=fixed(canonical([cell.id for cell in grid.table_cells(config)])),
+        code=code("table1.py"),
+    localrule: True
+    script:
+        "../workflow/scripts/table1.py"
+
+
+def figure_inputs(wildcards):
+    return density_inputs() if wildcards.figure.startswith("density") else COLLECTED
+
+
+def figure_params(wildcards):
+    """Which cells or masks a figure shows."""
+    if wildcards.figure.startswith("density"):
+        return canonical(config["figures"].get("density", {}))
+    cells = [cell.id for cell in grid.sweep_cells(config, wildcards.figure)]
+    return canonical({"cells": cells} | config["figures"].get(wildcards.figure, {}))
+
+
+rule figure:
+    input:
+        figure_inputs,
+    output:
+        pdf=f"{R}/figures/{{figure}}/{{figure}}.pdf",
+        svg=f"{R}/figures/{{figure}}/{{figure}}.svg",
+        png=f"{R}/figures/{{figure}}/{{figure}}.png",
+        csv=f"{R}/figures/{{figure}}/{{figure}}.csv",
+        manifest=f"{R}/figures/{{figure}}/manifest.json",
+    log:
+        f"{R}/logs/figure/{{figure}}.log",
+    benchmark:
+        f"{R}/benchmarks/figure/{{figure}}.tsv"
+    wildcard_constraints:
+        figure="|".join(FIGURES),
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        show=figure_params,
+        code=code("figure.py"),
+    localrule: True
+    script:
+        "../workflow/scripts/figure.py"
+
+
+DRAWN = [name for name in FIGURES if name.split("_")[0] == "density" and "density" in config["figures"] or name in config["figures"]]
+
+
+rule report:
+    input:
+        tables=[path for p in PROTOCOLS for path in artifact(f"tables/table1/{p}", "table1.md")],
+        figures=[path for name in DRAWN for path in artifact(f"figures/{name}", f"{name}.svg", f"{name}.csv")],
+        pictures=[f"{R}/figures/{name}/{name}.{kind}" for name in DRAWN for kind in ("pdf", "png")],
+        metrics=COLLECTED,
+    output:
+        report=f"{R}/report/report.html",
+        manifest=f"{R}/report/manifest.json",
+    log:
+        f"{R}/logs/report.log",
+    benchmark:
+        f"{R}/benchmarks/report.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        experiment=fixed(canonical([config["experiment"], PROTOCOLS, DRAWN])),
+        template=identity.file_hash("workflow/report/report.html.j2"),
+        code=code("report.py"),
+    localrule: True
+    script:
+        "../workflow/scripts/report.py"

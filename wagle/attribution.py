@@ -1,0 +1,90 @@
+"""From a checkpoint and gradients to score files and mask files, one tensor in memory at a time."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wagle import masks, tensors, topk
+from wagle.errors import WagleError
+
+
+def _inputs(checkpoint, names: list[str], needs: tuple[str, ...], inputs: dict[str, str], seed: int) -> Iterator[tuple[str, list]]:
+    """(name, [weight, *what the score needs]) for each parameter in `names`."""
+    generator = torch.Generator().manual_seed(seed)
+    streams = {need: tensors.stream(inputs[need], names) for need in needs if need != "draw"}
+    for name, weight in tensors.stream(checkpoint, names):
+        yield name, [weight.float(), *(generator if need == "draw" else next(streams[need])[1] for need in needs)]
+
+
+def write_scores(path: str | Path, module: str, checkpoint: str | Path, inputs: dict[str, str], *, options: dict, seed: int) -> dict:
+    """Write the scores of `module` for `checkpoint`, fp32, under the model's parameter names; returns {n, share_first_term}.
+
+    `inputs` maps forget, retain and activations to their files as far as the module NEEDS them. `share_first_term`, for a
+    module with `terms`, is the share of weights whose first term outweighs the second. Raises WagleError when
+    the module does not fit or a score is not finite.
+    """
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise WagleError(f"score module {module!r} cannot be imported: {error}") from None
+    if not callable(getattr(found, "score", None)) or not hasattr(found, "NEEDS"):
+        raise WagleError(f"{module} has no score() or no NEEDS", "the interface of docs/extending.md")
+    terms = getattr(found, "terms", None)
+    count = {"n": 0, "first": 0}
+    shapes = tensors.parameter_shapes(checkpoint)
+    if "activations" in found.NEEDS:  # only linear layers have input features
+        shapes = {name: shapes[name] for name in tensors.names(inputs["activations"], shapes)}
+
+    def scores():
+        for name, args in _inputs(checkpoint, list(shapes), found.NEEDS, inputs, seed):
+            value = found.score(*args, **options)
+            if value.shape != args[0].shape:
+                raise WagleError(f"{module} gave shape {list(value.shape)} for {name}", f"{list(args[0].shape)}")
+            if not torch.isfinite(value).all():
+                raise WagleError(f"the score of {name} has NaN or Inf", do="look at the gradients and options it was made from")
+            if terms:
+                first, second = terms(*args, **options)
+                count["first"] += int((first.abs() > second.abs()).sum())
+            count["n"] += value.numel()
+            yield name, value
+
+    tensors.write(path, shapes, torch.float32, scores(), {"module": module})
+    return {"n": count["n"], "share_first_term": count["first"] / count["n"] if terms else None}
+
+
+def write_mask(path, scores, checkpoint, ratio: float, select: str, origin: dict) -> list[dict]:
+    """Write the mask of `scores` at `ratio`; returns rows {parameter, selected, size} for the density figures.
+
+    `select` is `global` (one ranking over all parameters, exactly k) or `rows` (per output row of the scored weights;
+    every other parameter is selected whole, and the header's k is that true budget). `origin` goes into the header.
+    """
+    shapes = tensors.parameter_shapes(checkpoint)
+    sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
+    if select == "global":
+        k = topk.budget(ratio, sum(sizes.values()))
+
+        def stream():
+            return tensors.stream(scores, shapes)
+
+        [threshold] = topk.thresholds(stream, [k])
+        chosen = topk.select(stream, threshold)
+    elif select == "rows":
+        scored = set(tensors.names(scores, shapes))
+        k = sum(shapes[n][0] * topk.budget(ratio, shapes[n][1]) if n in scored else sizes[n] for n in shapes)
+
+        def rows():
+            for name, shape in shapes.items():
+                if name in scored:
+                    yield name, topk.select_rows(next(tensors.stream(scores, [name]))[1], ratio)
+                else:
+                    yield name, torch.ones(shape, dtype=torch.bool)
+
+        chosen = rows()
+    else:
+        raise WagleError(f"SELECT = {select!r}", "'global' or 'rows'")
+    header = origin | {"ratio": repr(float(ratio)), "k": k, "ties": "flat-index"}
+    counts = masks.save(path, shapes, chosen, header)
+    return [{"parameter": name, "selected": counts[name], "size": sizes[name]} for name in shapes]

@@ -1,0 +1,136 @@
+"""The paper's figures: drawn from small tables, saved as PDF, SVG and PNG with the same bytes for the same numbers.
+
+Colours are Okabe and Ito's, told apart also by marker and line style; a line is a mean over seeds, a bar its standard
+error. Left out: colour maps, interactive plots.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from wagle.errors import WagleError
+from wagle.tables import label
+
+STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"), ("#E69F00", "v", "-")]
+HATCHES = ["", "//", "..", "xx"]
+MODULES = {  # pattern in a parameter's name -> the label the paper uses (its Fig. 2), in order of drawing
+    r"embed_tokens|wte": "emb",
+    r"input_layernorm": "in",
+    r"q_proj": "sa q",
+    r"k_proj": "sa k",
+    r"v_proj": "sa v",
+    r"o_proj": "sa o",
+    r"post_attention_layernorm": "post",
+    r"gate_proj": "mlp gt",
+    r"up_proj": "mlp up",
+    r"down_proj": "mlp dn",
+    r"(^|\.)norm\.": "ln",
+    r"lm_head": "head",
+}
+AVERAGES = {"UE Avg": "UE Avg (unlearning efficacy)", "UT Avg": "UT Avg (utility)"}
+
+
+def densities(tables: dict[str, pd.DataFrame], by: str) -> pd.DataFrame:
+    """Share of selected weights per selection and group: `density_module` or `density_layer`; columns selection, group, ..."""
+    frames = []
+    for selection, table in tables.items():
+        if by == "density_module":
+            group = [next((text for p, text in MODULES.items() if re.search(p, name)), "other") for name in table["parameter"]]
+        elif by == "density_layer":
+            found = [re.search(r"\.(\d+)\.", name) for name in table["parameter"]]
+            group = [int(match.group(1)) if match else None for match in found]
+        else:
+            raise WagleError(f"density figure {by!r}", "density_module or density_layer")
+        sums = table.assign(group=group).dropna(subset="group").groupby("group", sort=False)[["selected", "size"]].sum()
+        frames.append(sums.assign(density=sums["selected"] / sums["size"], selection=selection).reset_index())
+    data = pd.concat(frames, ignore_index=True)
+    if by == "density_layer":
+        return data.astype({"group": int}).sort_values(["selection", "group"], kind="stable")[_DENSITY].reset_index(drop=True)
+    order = {text: i for i, text in enumerate([*MODULES.values(), "other"])}
+    return data.assign(_o=data["group"].map(order)).sort_values(["selection", "_o"], kind="stable")[_DENSITY].reset_index(drop=True)
+
+
+_DENSITY = ["selection", "group", "selected", "size", "density"]
+
+
+def sweep(summary: pd.DataFrame) -> pd.DataFrame:
+    """The averages by method, selection and ratio; dense models count as ratio 1 (sparsity 0)."""
+    data = summary[summary["metric"].isin(AVERAGES) & (summary["protocol"] == "wagle")].copy()
+    data.loc[data["selection"] == "dense", "ratio"] = 1.0
+    data["sparsity"] = (1 - data["ratio"]).round(12)
+    return data[["method", "selection", "ratio", "sparsity", "metric", "mean", "se", "seeds"]].reset_index(drop=True)
+
+
+def _lines(axes, data: pd.DataFrame, x: str, by: str) -> None:
+    for (name, group), (colour, marker, line) in zip(data.groupby(by, sort=False), STYLES * 4, strict=False):
+        group = group.sort_values(x)
+        axes.errorbar(group[x], group["mean"], yerr=group["se"].fillna(0), label=label(name) if by == "method" else AVERAGES[name],
+                      color=colour, marker=marker, linestyle=line, capsize=4, linewidth=2, markersize=8)  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+
+
+def _sparsity_sweep(figure, data: pd.DataFrame, show: dict) -> None:
+    axes = figure.subplots()
+    _lines(axes, data.assign(sparsity=100 * data["sparsity"]), "sparsity", "metric")
+    axes.set(xlabel="Sparsity: share of weights frozen (%)", ylabel="Score (0 to 1, higher is better)")
+    axes.set_title(f"{label(show['method'])} with {label(show['selection'])} masks (0 % = dense)")
+
+
+def _ratio_sweep(figure, data: pd.DataFrame, show: dict) -> None:
+    left, right = figure.subplots(1, 2)
+    for axes, metric in ((left, "UE Avg"), (right, "UT Avg")):
+        _lines(axes, data[data["metric"] == metric], "ratio", "method")
+        axes.set(xlabel="Selection ratio: share of weights updated", ylabel=AVERAGES[metric])
+    figure.suptitle(f"{label(show['selection'])} masks (ratio 1 = dense)")
+
+
+def _bars(figure, data: pd.DataFrame, show: dict, xlabel: str) -> None:
+    axes = figure.subplots()
+    groups = list(dict.fromkeys(data["group"]))
+    selections = list(dict.fromkeys(show["selections"]))
+    width = 0.8 / len(selections)
+    for i, selection in enumerate(selections):
+        values = data[data["selection"] == selection].set_index("group")["density"].reindex(groups)
+        places = [x + (i - (len(selections) - 1) / 2) * width for x in range(len(groups))]
+        axes.bar(places, values, width, label=label(selection), color=STYLES[i % len(STYLES)][0],
+                 hatch=HATCHES[i % len(HATCHES)], edgecolor="white")  # fmt: skip
+    axes.axhline(show["ratio"], color="black", linestyle=":", linewidth=1.5, label=f"overall ratio {show['ratio']:g}")
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set(xlabel=xlabel, ylabel="Share of weights selected", ylim=(0, 1.02))
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=len(selections) + 1)
+
+
+def _density_module(figure, data: pd.DataFrame, show: dict) -> None:
+    _bars(figure, data, show, "Module")
+
+
+def _density_layer(figure, data: pd.DataFrame, show: dict) -> None:
+    _bars(figure, data, show, "Layer (0 = first)")
+
+
+DRAWERS = {
+    "sparsity_sweep": (_sparsity_sweep, (6.4, 4.4)),
+    "ratio_sweep": (_ratio_sweep, (11, 4.6)),
+    "density_module": (_density_module, (8.5, 4.6)),
+    "density_layer": (_density_layer, (8.5, 4.6)),
+}
+
+
+def draw(name: str, data: pd.DataFrame, show: dict, paths: dict[str, Path]) -> None:
+    """Draw figure `name` from `data` into `paths` (pdf, svg, png). No time stamps, no random ids."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    drawer, size = DRAWERS[name]
+    settings = {"font.size": 13, "svg.hashsalt": "wagle", "svg.fonttype": "path", "pdf.fonttype": 42, "axes.axisbelow": True}
+    with plt.rc_context(settings):
+        figure = plt.figure(figsize=size, layout="constrained")
+        drawer(figure, data, show)
+        dates = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+        for kind, path in paths.items():
+            figure.savefig(path, format=kind, dpi=200, metadata=dates[kind])
+        plt.close(figure)

@@ -1,0 +1,27 @@
+"""Input-feature norms of every linear layer on forget rows, for Wanda."""
+
+# ruff: noqa: E402
+from wagle.warm import hand_over
+
+hand_over()
+
+
+import numpy as np
+import torch
+
+from wagle import data, models, tensors, unlearning
+from wagle.gradients import feature_norms
+from wagle.provenance import recorded
+
+with recorded(snakemake) as part:
+    torch.set_num_threads(snakemake.threads)
+    config, options = snakemake.config, snakemake.config["attribution"]
+    rows = data.read_rows(snakemake.input.rows[0])
+    rng = np.random.default_rng([int(snakemake.wildcards.draw.removeprefix("seed-")), 4])
+    picks = sorted(rng.permutation(len(rows))[: options["calibration_samples"]])
+    checkpoint = snakemake.input.model[0]
+    model, tokenizer = models.load(checkpoint, options["precision"]), models.load_tokenizer(checkpoint)
+    encoded = unlearning.encode_rows(tokenizer, config["template"], [rows[i] for i in picks], config["max_length"])
+    norms = feature_norms(model, encoded, tokenizer.pad_token_id, options["token_budget"])
+    shapes = {name: list(x.shape) for name, x in norms.items()}
+    tensors.write(part.activations, shapes, torch.float32, norms.items(), {"rows": str(len(picks))})

@@ -1,0 +1,27 @@
+"""Every cell's metrics in one long table."""
+
+# ruff: noqa: E402
+from wagle.warm import hand_over
+
+hand_over()
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from wagle.grid import Cell
+from wagle.provenance import recorded
+
+with recorded(snakemake) as part:
+    experiment, task = json.loads(snakemake.params.experiment)
+    files = [path for path in snakemake.input if path.endswith("metrics.json")]
+    rows = []
+    for name, path in zip(json.loads(snakemake.params.cells), files, strict=True):
+        cell = Cell.parse(name)
+        about = {key: getattr(cell, key) for key in ("method", "selection", "ratio", "gamma", "seed")}
+        for protocol, values in json.loads(Path(path).read_text(encoding="utf-8")).items():
+            for metric, entry in values.items():
+                about_row = {"experiment": experiment, "task": task} | about
+                rows.append(about_row | {"protocol": protocol, "metric": metric} | entry)
+    pd.DataFrame(rows).astype({"seed": "Int64"}).to_csv(part.metrics, index=False)

@@ -1,0 +1,28 @@
+"""Target and retrained model: fine-tuned here, or taken from hub or path."""
+
+# ruff: noqa: E402
+from wagle.warm import hand_over
+
+hand_over()
+
+import json
+
+import torch
+
+from wagle import data, models
+from wagle.finetuning import finetune
+from wagle.provenance import recorded
+
+with recorded(snakemake) as part:
+    torch.set_num_threads(snakemake.threads)
+    config = snakemake.config
+    spec = config["models"][snakemake.wildcards.model]
+    if spec["source"] == "finetune":
+        options = {key: value for key, value in config["models"]["finetune"].items() if key != "replay"}
+        rows = [row for path in snakemake.input.rows if path.endswith("rows.jsonl") for row in data.read_rows(path)]
+        model, tokenizer = models.load(snakemake.input.base[0]), models.load_tokenizer(snakemake.input.base[0])
+        options |= {"template": config["template"], "max_length": config["max_length"]}
+        print(json.dumps(finetune(model, tokenizer, rows, identity=part.identity, resume=part.resume, **options)))
+    else:
+        model, tokenizer = models.obtain(spec, [], 0)
+    models.save(model, tokenizer, part.checkpoint)

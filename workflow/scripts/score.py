@@ -1,0 +1,22 @@
+"""Scores of one selection, tensor by tensor."""
+
+# ruff: noqa: E402
+from wagle.warm import hand_over
+
+hand_over()
+
+import json
+
+from wagle import attribution
+from wagle.provenance import recorded, write_json
+
+with recorded(snakemake) as part:
+    inputs = {name: snakemake.input[name][0] for name in ("forget", "retain", "activations") if name in snakemake.input.keys()}
+    _, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
+    options = json.loads(snakemake.params.options) | ({"gamma": float(gamma)} if gamma else {})
+    draw = snakemake.wildcards.draw.removeprefix("seed-")
+    seed = int(draw) if draw.isdigit() else 0
+    stats = attribution.write_scores(
+        part.scores, snakemake.params.implementation, snakemake.input.model[0], inputs, options=options, seed=seed
+    )
+    write_json(part.stats, stats)
