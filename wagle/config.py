@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wagle import identity
 from wagle.errors import WagleError
+from wagle.prompts import check_template
 
 SCHEMA = identity.ROOT / "config" / "schema.json"
 WITHOUT_SCORE = ("dense", "lora")  # selections that need no score and no mask
@@ -76,7 +77,8 @@ def objective_module(name: str, options: dict) -> str:
 
 
 def _check_names(config: dict, name: str) -> None:
-    """What a schema cannot say: modules and their options exist, figures refer to what the experiment has."""
+    """What a schema cannot say: template, modules and their options fit, figures refer to what the experiment has."""
+    check_template(config["template"])
     for selection, options in config["selections"].items():
         if selection in WITHOUT_SCORE:
             continue

@@ -61,14 +61,14 @@ def token_scores(model, rows: list[Encoded], pad_id: int, token_budget: int) -> 
             labels = ids[position, 1:n]
             p = logp.exp()
             mean = (p * logp).sum(-1)
-            variance = (p * logp.square()).sum(-1) - mean.square()
+            variance = (p * (logp - mean[:, None]).square()).sum(-1)
             columns = {
                 "token_id": labels.int(),
                 "log_prob": logp.gather(-1, labels[:, None])[:, 0],
                 "argmax_hit": logp.argmax(-1) == labels,
                 "in_span": span[position, 1:n],
                 "mean": mean,
-                "std": variance.clamp_min(0).sqrt(),
+                "std": variance.sqrt(),
             }
             columns = {name: value.cpu().numpy() for name, value in columns.items()}
             if not np.isfinite(columns["log_prob"]).all():

@@ -139,10 +139,12 @@ def fit(
                 "finite losses",
                 "lower the learning rate or use precision fp32",
             )
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), clip))
+        total = torch.nn.utils.get_total_norm([p.grad for p in parameters.values() if p.grad is not None])
+        norm = float(total)
         if not np.isfinite(norm):
             bad = [n for n, p in parameters.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
             raise WagleError(f"step {number}: gradient of {', '.join(bad[:3]) or 'the model'} has NaN or Inf", "finite gradients")
+        torch.nn.utils.clip_grads_with_norm_(parameters.values(), clip, total)
         rate = learning_rate(number, len(steps), lr, warmup)
         optimizer.step(rate)
         line = {"step": number, "forget": losses[0], "retain": losses[1], "lr": rate, "gradient_norm": norm, "tokens": used}

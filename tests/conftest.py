@@ -1,0 +1,51 @@
+"""A tiny model, its tokenizer and a few rows, shared by tests that need a real forward pass."""
+
+import copy
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("WAGLE_WARM", "0")
+
+import pytest
+import torch
+
+from wagle import models, synthetic
+
+torch.set_num_threads(1)
+TEMPLATE = "[INST] {question} [/INST] {answer}"
+SIZE = {"hidden_size": 16, "intermediate_size": 24, "layers": 2, "heads": 2, "vocab_size": 400}
+
+
+@pytest.fixture(scope="session")
+def rows():
+    return {role: synthetic.split(role, 6, 2, 0) for role in ("forget", "retain", "forget_perturbed", "retain_perturbed")}
+
+
+@pytest.fixture(scope="session")
+def _tiny(rows):
+    corpus = [f"{row['question']} {row['answer']}" for row in rows["forget"] + rows["retain"]]
+    return models.scratch(SIZE, corpus, seed=0)
+
+
+@pytest.fixture
+def tokenizer(_tiny):
+    return _tiny[1]
+
+
+@pytest.fixture
+def model(_tiny):
+    """A fresh copy for each test, in evaluation mode."""
+    return copy.deepcopy(_tiny[0]).eval()
+
+
+@pytest.fixture
+def checkpoint(model, tokenizer, tmp_path):
+    models.save(model, tokenizer, tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def encoded(tokenizer, rows):
+    from wagle.unlearning import encode_rows
+
+    return {role: encode_rows(tokenizer, TEMPLATE, rows[role], 128) for role in ("forget", "retain")}

@@ -1,0 +1,76 @@
+"""Scoring and generation: equal to one text at a time, whatever the batch; round trips of their files."""
+
+import numpy as np
+import pytest
+import torch
+
+from wagle import generation, scoring
+from wagle.errors import WagleError
+from wagle.prompts import encode_prompt
+
+TEMPLATE = "[INST] {question} [/INST] {answer}"
+
+
+@pytest.fixture
+def splits(rows):
+    return {"forget_perturbed": rows["forget_perturbed"][:3], "retain_perturbed": rows["retain_perturbed"][:2]}
+
+
+def test_scores_do_not_depend_on_the_batch(model, tokenizer, splits):
+    logs = [scoring.score(model, tokenizer, splits, template=TEMPLATE, max_length=128, token_budget=b) for b in (1, 10**6)]
+    for name in logs[0]:
+        if name in scoring.FLOATS:
+            np.testing.assert_allclose(logs[0][name], logs[1][name], atol=2e-5)
+        else:
+            assert (logs[0][name] == logs[1][name]).all()
+
+
+def test_scores_by_hand(model, tokenizer, encoded):
+    row = encoded["forget"][0]
+    with torch.no_grad():
+        logp = torch.log_softmax(model(torch.tensor([row.ids])).logits[0, :-1].double(), -1)
+        [found] = scoring.token_scores(model, [row], 2, 100)
+    labels = list(row.ids[1:])
+    np.testing.assert_allclose(found["log_prob"], logp[range(len(labels)), labels], rtol=1e-5)
+    mean = (logp.exp() * logp).sum(-1)
+    np.testing.assert_allclose(found["mean"], mean, rtol=1e-5)
+    np.testing.assert_allclose(found["std"], ((logp.exp() * logp**2).sum(-1) - mean**2).sqrt(), rtol=1e-3)
+    assert (found["argmax_hit"] == (logp.argmax(-1).numpy() == labels)).all()
+    assert found["in_span"].sum() == len(row) - row.start and found["in_span"][-1] and found["is_eos"].tolist()[-1]
+    assert found["is_eos"].sum() == 1
+
+
+def test_log_round_trip_and_refusal(model, tokenizer, splits, tmp_path):
+    log = scoring.score(model, tokenizer, splits, template=TEMPLATE, max_length=128, token_budget=1000)
+    scoring.write_log(tmp_path / "log", log)
+    again = scoring.read_log(tmp_path / "log")
+    assert all((log[name] == again[name]).all() for name in log)
+    (tmp_path / "bad").write_bytes(b"PAR1 nothing")
+    with pytest.raises(WagleError, match="not a scoring log"):
+        scoring.read_log(tmp_path / "bad")
+
+
+def test_generation_is_greedy_and_batch_free(model, tokenizer, rows):
+    questions = [row["question"] for row in rows["retain"][:5]]
+    options = {"template": TEMPLATE, "max_new_tokens": 8}
+    batched = generation.answers(model, tokenizer, questions, token_budget=10**6, **options)
+    single = generation.answers(model, tokenizer, questions, token_budget=1, **options)
+    assert batched == single
+    for question, answer in zip(questions, batched, strict=True):
+        ids = list(encode_prompt(tokenizer, TEMPLATE, question))
+        start = len(ids)
+        for _ in range(8):
+            with torch.no_grad():
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] == tokenizer.eos_token_id:
+                break
+        assert answer == tokenizer.decode(ids[start:], skip_special_tokens=True).strip()
+
+
+def test_total_length_limits_prompt_and_answer(model, tokenizer, rows):
+    question = rows["retain"][0]["question"]
+    prompt = len(encode_prompt(tokenizer, TEMPLATE, question))
+    options = {"template": TEMPLATE, "token_budget": 1000}
+    [short] = generation.answers(model, tokenizer, [question], max_new_tokens=50, max_total=prompt + 2, **options)
+    [two] = generation.answers(model, tokenizer, [question], max_new_tokens=2, **options)
+    assert short == two

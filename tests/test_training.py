@@ -1,0 +1,227 @@
+"""The loop: frozen weights keep their bits, micro-batches and kills change nothing, faults are named."""
+
+import functools
+import json
+
+import pytest
+import torch
+
+from wagle import training, unlearning
+from wagle.errors import WagleError
+from wagle.objectives import finetune, graddiff
+
+OPTIONS = {"pad_id": 2, "lr": 1e-3, "weight_decay": 0.1, "warmup": 0.1, "clip": 1.0, "token_budget": 10**6, "seed": 0}
+
+
+def run(model, encoded, masks=None, objective=graddiff.loss, **changes):
+    steps = training.plan(len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2)
+    training.fit(model, encoded["forget"], encoded["retain"], steps, objective, **(OPTIONS | changes), masks=masks)
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def bits(tensor):
+    return tensor.view({2: torch.int16, 4: torch.int32}[tensor.element_size()])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_frozen_weights_keep_their_bits_under_weight_decay(model, encoded, dtype):
+    model = model.to(dtype)
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[0, :4] = torch.tensor([0.0, -0.0, 1.0, -1.0])  # signed zeros count as bits
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    masks = {name: torch.rand(p.shape, generator=generator) < 0.5 for name, p in before.items()}
+    masks["model.layers.0.mlp.up_proj.weight"][0, :4] = False
+    after = run(model, encoded, masks)
+    changed = {name: bits(after[name]) != bits(before[name]) for name in before}
+    assert not any((changed[name] & ~masks[name]).any() for name in before)
+    moved = sum(int((changed[name] & masks[name]).sum()) for name in before)
+    assert moved > 0.5 * sum(int(mask.sum()) for mask in masks.values()) * (1 if dtype == torch.float32 else 0.1)
+
+
+def test_full_mask_is_dense_bit_for_bit(model, encoded):
+    import copy
+
+    other = copy.deepcopy(model)
+    dense = run(model, encoded)
+    full = run(other, encoded, {name: torch.ones_like(p, dtype=torch.bool) for name, p in other.named_parameters()})
+    assert all(torch.equal(dense[name], full[name]) for name in dense)
+
+
+def test_weight_decay_acts_on_selected_weights_alone(model, encoded):
+    """With a zero loss, selected weights shrink by the product of (1 - lr * decay), as decoupled decay says."""
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    masks = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in before.items()}
+    masks["lm_head.weight"][::2] = True
+    after = run(model, encoded, masks, objective=lambda f, r, reference: (0 * f.mean, 0 * r.mean))
+    steps = 2 * -(-len(encoded["forget"]) // 4)
+    factor = 1.0
+    for step in range(steps):
+        factor *= 1 - training.learning_rate(step, steps, OPTIONS["lr"], OPTIONS["warmup"]) * OPTIONS["weight_decay"]
+    torch.testing.assert_close(after["lm_head.weight"][::2], before["lm_head.weight"][::2] * factor)
+    assert torch.equal(after["lm_head.weight"][1::2], before["lm_head.weight"][1::2])
+
+
+def test_micro_batches_do_not_change_the_run(model, encoded, tmp_path):
+    import copy
+
+    logs = []
+    for i, budget in enumerate((1, 10**6)):
+        run(copy.deepcopy(model), encoded, token_budget=budget, log=tmp_path / str(i))
+        logs.append([json.loads(line) for line in (tmp_path / str(i)).read_text().splitlines()])
+    for one, other in zip(*logs, strict=True):
+        assert one["forget"] == pytest.approx(other["forget"], abs=1e-4)
+        assert one["retain"] == pytest.approx(other["retain"], abs=1e-4)
+        assert one["tokens"] == other["tokens"]
+
+
+def test_adamw_equals_torch_on_a_dense_run(model, encoded):
+    import copy
+
+    reference = copy.deepcopy(model)
+    found = run(model, encoded, objective=finetune.loss)
+    steps = training.plan(len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2)
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=0.0, weight_decay=0.1)
+    for number, step in enumerate(steps):
+        losses = training.answer_loss(reference, [encoded["forget"][i] for i in step.forget], 2)
+        retain = training.answer_loss(reference, [encoded["retain"][i] for i in step.retain], 2)
+        (losses.mean.mean() + retain.mean.mean()).backward()
+        torch.nn.utils.clip_grad_norm_(reference.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = training.learning_rate(number, len(steps), 1e-3, 0.1)
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, p in reference.named_parameters():
+        torch.testing.assert_close(found[name], p.detach(), rtol=2e-3, atol=2e-5)
+
+
+def test_schedule_is_that_of_transformers():
+    from transformers import get_linear_schedule_with_warmup
+
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
+    schedule = get_linear_schedule_with_warmup(optimizer, 5, 50)
+    for step in range(50):
+        assert training.learning_rate(step, 50, 3e-4, 0.1) == pytest.approx(schedule.get_last_lr()[0], rel=1e-12, abs=1e-18)
+        optimizer.step()
+        schedule.step()
+
+
+def test_a_killed_run_continues_to_the_same_weights(model, encoded, tmp_path):
+    import copy
+
+    expected = run(copy.deepcopy(model), encoded, log=tmp_path / "whole")
+    killed = copy.deepcopy(model)
+    calls = []
+
+    def objective(f, r, reference):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return graddiff.loss(f, r, reference)
+
+    state = {"resume": tmp_path / "resume", "resume_seconds": 0, "identity": "me"}
+    with pytest.raises(KeyboardInterrupt):
+        run(killed, encoded, objective=objective, **state)
+    assert (tmp_path / "resume" / "state.safetensors").exists()
+    again = run(copy.deepcopy(model), encoded, log=tmp_path / "resumed", **state)
+    assert all(torch.equal(expected[name], again[name]) for name in expected)
+    assert (tmp_path / "whole").read_text() == (tmp_path / "resumed").read_text()
+
+
+def test_another_runs_state_is_not_taken_up(model, encoded, tmp_path):
+    import copy
+
+    state = {"resume": tmp_path / "resume", "resume_seconds": 0}
+    run(copy.deepcopy(model), encoded, identity="one", **state)
+    expected = run(copy.deepcopy(model), encoded)
+    found = run(copy.deepcopy(model), encoded, identity="other", **state)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_broken_state_is_an_error(model, encoded, tmp_path):
+    (tmp_path / "resume").mkdir()
+    (tmp_path / "resume" / "state.safetensors").write_bytes(b"\x00" * 20)
+    with pytest.raises(WagleError, match="is broken"):
+        run(model, encoded, resume=tmp_path / "resume")
+
+
+def test_nan_loss_stops_with_the_step_and_rows(model, encoded):
+    with pytest.raises(WagleError, match=r"step 0: forget loss nan.*forget rows"):
+        run(model, encoded, objective=lambda f, r, reference: (f.mean * float("nan"), r.mean))
+
+
+def test_nan_gradient_stops_with_the_tensor(model, encoded):
+    model.model.norm.weight.register_hook(lambda g: g * float("nan"))
+    with pytest.raises(WagleError, match=r"gradient of model\.norm\.weight has NaN"):
+        run(model, encoded)
+
+
+def test_plan_covers_each_forget_row_once_an_epoch_and_follows_the_seed():
+    steps = training.plan(10, 30, batch_size=4, seed=1, epochs=3)
+    assert len(steps) == 9
+    for epoch in range(3):
+        part = steps[3 * epoch : 3 * epoch + 3]
+        assert sorted(i for s in part for i in s.forget) == list(range(10))
+        drawn = [i for s in part for i in s.retain]
+        assert len(set(drawn)) == 10 and max(drawn) < 30
+    assert steps == training.plan(10, 30, batch_size=4, seed=1, epochs=3)
+    assert steps != training.plan(10, 30, batch_size=4, seed=2, epochs=3)
+    assert len(training.plan(10, 30, batch_size=4, seed=1, steps=7)) == 7
+
+
+def test_npo_reference_is_in_row_order_and_batch_free(model, encoded):
+    rows = encoded["forget"]
+    first = unlearning.reference_losses(model, rows, 2, 1)
+    second = unlearning.reference_losses(model, rows, 2, 10**6)
+    torch.testing.assert_close(first.sum, second.sum, rtol=1e-5, atol=1e-5)
+    one = training.answer_loss(model, [rows[3]], 2)
+    assert float(first.mean[3]) == pytest.approx(float(one.mean[0].detach()), rel=1e-5)
+
+
+def test_moved_counts_bits_and_refuses_moved_frozen_weights(model, checkpoint):
+    masks = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in model.named_parameters()}
+    masks["lm_head.weight"][:10] = True
+    with torch.no_grad():
+        model.lm_head.weight[:5] += 1
+    record = unlearning.moved(model, checkpoint, masks)
+    assert record["share_moved"] == 0.5 and record["frozen_moved"] == 0
+    with torch.no_grad():
+        model.lm_head.weight[20, 0] += 1
+    with pytest.raises(WagleError, match="1 frozen weights changed"):
+        unlearning.moved(model, checkpoint, masks)
+
+
+def test_a_run_that_moved_nothing_fails_with_the_reason():
+    with pytest.raises(WagleError, match=r"0\.50%.*bf16.*1e-05"):
+        unlearning.check_moved({"share_moved": 0.005}, 0.01, "bf16", 1e-5)
+
+
+CELL = {
+    "template": "[INST] {question} [/INST] {answer}", "max_length": 128, "precision": "fp32", "autocast": "none", "batch_size": 4,
+    "warmup": 0.1, "clip": 1.0, "token_budget": 4096, "least_moved": 0.01, "method": {"lr": 1e-3, "weight_decay": 0.1, "epochs": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_lora_moves_its_own_modules_only(model, tokenizer, rows, checkpoint, seed):
+    adapters = {"r": 2, "alpha": 4, "dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
+    cell = functools.partial(
+        unlearning.unlearn, tokenizer=tokenizer, forget=rows["forget"], retain=rows["retain"], refusals=None,
+        module="wagle.objectives.graddiff", masks=None, checkpoint=checkpoint, seed=seed, adapters=adapters, **CELL,
+    )  # fmt: skip
+    merged, record = cell(model)
+    sizes = [p.numel() for n, p in merged.named_parameters() if "q_proj" in n or "v_proj" in n]
+    assert record["selected"] == sum(sizes) and record["share_moved"] > 0.5 and record["frozen_moved"] == 0
+
+
+def test_po_needs_refusals(model, tokenizer, rows, checkpoint):
+    with pytest.raises(WagleError, match="needs refusal answers"):
+        unlearning.unlearn(
+            model, tokenizer, rows["forget"], rows["retain"], refusals=None, module="wagle.objectives.po", masks=None,
+            checkpoint=checkpoint, seed=0, adapters=None, **CELL,
+        )  # fmt: skip
+
+
+def test_refusals_are_drawn_once_per_row_by_seed(tokenizer, rows):
+    refusals = [f"No {i}." for i in range(20)]
+    draws = [unlearning.encode_rows(tokenizer, CELL["template"], rows["forget"], 128, refusals, seed) for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
