@@ -57,27 +57,6 @@ rule activations:
         "../workflow/scripts/activations.py"
 
 
-def name_of(selection):
-    return selection.partition("@")[0]
-
-
-def score_inputs(wildcards):
-    """Only what this score reads: magnitude and random wait for no gradient and need no GPU."""
-    needed = set(grid.needs(config, name_of(wildcards.selection)))
-    result = {"model": TARGET}
-    if "forget" in needed:
-        result["forget"] = artifact("gradients/forget/all", "gradients.safetensors")
-    if "retain" in needed:
-        result["retain"] = artifact(f"gradients/retain/{wildcards.draw}", "gradients.safetensors")
-    if "activations" in needed:
-        result["activations"] = artifact(f"activations/{wildcards.draw}", "activations.safetensors")
-    return result
-
-
-def score_module(selection):
-    return experiment.score_module(name_of(selection), SELECTIONS[name_of(selection)])
-
-
 rule score:
     input:
         unpack(score_inputs),

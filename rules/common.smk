@@ -1,11 +1,12 @@
-# What every rule shares: the validated config, paths, identities and resources. Standard library and wagle's light modules only.
+# Shared by all the rules - validated config, paths, identities, input functions, resources. Only wagle's light modules.
+import fnmatch
 import os
+import re
 
 from wagle import config as experiment
 from wagle import grid, identity
 from wagle.errors import WagleError
 from wagle.identity import canonical
-
 
 try:
     experiment.validate(config, ", ".join(map(str, workflow.configfiles)) or "config")
@@ -17,6 +18,7 @@ R = f"results/{config['experiment']}"
 SPLITS = sorted(config["data"]["splits"])
 METHODS, SELECTIONS = config["methods"], config["selections"]
 PROTOCOLS = config["evaluation"]["protocols"]
+KEPT = [cell.id for cell in CELLS for pattern in config["keep"] if fnmatch.fnmatch(cell.id, pattern)]
 FIGURES = ["sparsity_sweep", "density_module", "ratio_sweep", "density_layer"]
 
 
@@ -31,7 +33,7 @@ if os.environ.setdefault("WAGLE_FINGERPRINT", FINGERPRINT) != FINGERPRINT:
 
 # Local runs start small jobs in a warm process (wagle/warm.py); WAGLE_WARM=0 switches that off.
 if os.environ.setdefault("WAGLE_WARM", str(os.getpid())) == "0":
-    del os.environ["WAGLE_WARM"]
+    os.environ.pop("WAGLE_WARM")
 
 
 wildcard_constraints:
@@ -87,3 +89,115 @@ def gpus(stage):
 
 
 THREADS = config["resources"]["threads"]
+
+
+# --- inputs and params of models.smk ---
+
+
+def training_rows(wildcards):
+    replay = config["models"]["finetune"].get("replay", [])
+    sets = ["forget", "retain"] if wildcards.model == "target" else ["retain"]
+    return rows(*sets, *replay)
+
+
+def model_source(wildcards):
+    return config["models"][wildcards.model]["source"]
+
+
+# --- inputs and params of attribution.smk ---
+
+
+def name_of(selection):
+    return selection.partition("@")[0]
+
+
+def score_inputs(wildcards):
+    """Only what this score reads: magnitude and random wait for no gradient and need no GPU."""
+    needed = set(grid.needs(config, name_of(wildcards.selection)))
+    result = {"model": TARGET}
+    if "forget" in needed:
+        result["forget"] = artifact("gradients/forget/all", "gradients.safetensors")
+    if "retain" in needed:
+        result["retain"] = artifact(f"gradients/retain/{wildcards.draw}", "gradients.safetensors")
+    if "activations" in needed:
+        result["activations"] = artifact(f"activations/{wildcards.draw}", "activations.safetensors")
+    return result
+
+
+def score_module(selection):
+    return experiment.score_module(name_of(selection), SELECTIONS[name_of(selection)])
+
+
+# --- inputs and params of unlearning.smk ---
+
+
+def the_cell(wildcards):
+    return grid.Cell.parse(wildcards.cell)
+
+
+def objective_of(wildcards):
+    """Name of the code behind the cell's method."""
+    return experiment.objective_module(the_cell(wildcards).method, METHODS[the_cell(wildcards).method])
+
+
+def mask_of(cell):
+    selection = grid.selection_id(cell.selection, cell.gamma)
+    return f"masks/{selection}/{grid.draw(config, cell.selection, cell.seed)}/ratio-{grid.ratio_id(cell.ratio)}"
+
+
+def unlearn_inputs(wildcards):
+    cell = the_cell(wildcards)
+    refusals = ["refusals"] if identity.constant(objective_of(wildcards), "FORGET_LABELS") == "refusal" else []
+    result = {"model": TARGET, "rows": rows("forget", "retain", *refusals)}
+    if cell.has_mask:
+        result["mask"] = artifact(mask_of(cell), "mask.safetensors")
+    return result
+
+
+def unlearn_config(wildcards):
+    """The parts of the config that this very cell depends on: its own method, and LoRA's options only for LoRA."""
+    cell = the_cell(wildcards)
+    options = METHODS[cell.method]
+    selection = SELECTIONS[cell.selection]
+    method = {key: value for key, value in options.items() if key not in ("ratio", "module")}
+    if "lr" in selection:
+        method["lr"] = selection["lr"]
+    adapters = {key: selection[key] for key in ("r", "alpha", "dropout", "target_modules") if key in selection}
+    return block("template", "max_length", "unlearning", method=method, adapters=adapters)
+
+
+# --- inputs and params of evaluation.smk ---
+
+
+def model_of(cell):
+    folder = {"original": "models/target", "retrained": "models/retrained"}.get(cell, f"unlearned/{cell}")
+    return artifact(folder, "checkpoint")
+
+
+# --- inputs and params of paper.smk ---
+
+
+def density_inputs():
+    """Masks of the density figures: every selection named there, at its ratio, the first seed's draw."""
+    figure = config["figures"].get("density")
+    if not figure:
+        return []
+    paths = []
+    for selection in figure["selections"]:
+        gamma = SELECTIONS[selection].get("gamma")
+        draw = grid.draw(config, selection, config["seeds"][0])
+        folder = f"masks/{grid.selection_id(selection, gamma)}/{draw}/ratio-{grid.ratio_id(figure['ratio'])}"
+        paths += artifact(folder, "density.csv")
+    return paths
+
+
+def figure_inputs(wildcards):
+    return density_inputs() if wildcards.figure.startswith("density") else COLLECTED
+
+
+def figure_params(wildcards):
+    """Which cells or masks a figure shows."""
+    if wildcards.figure.startswith("density"):
+        return canonical(config["figures"].get("density", {}))
+    cells = [cell.id for cell in grid.sweep_cells(config, wildcards.figure)]
+    return canonical({"cells": cells} | config["figures"].get(wildcards.figure, {}))

@@ -25,11 +25,6 @@ rule candidates:
         "../workflow/scripts/candidates.py"
 
 
-def model_of(cell):
-    folder = {"original": "models/target", "retrained": "models/retrained"}.get(cell, f"unlearned/{cell}")
-    return artifact(folder, "checkpoint")
-
-
 rule evaluate:
     input:
         model=lambda w: model_of(w.cell),
@@ -77,10 +72,10 @@ rule metrics:
         f"{R}/logs/metrics/{{cell}}.log",
     benchmark:
         f"{R}/benchmarks/metrics/{{cell}}.tsv"
-    conda:
-        "../environment.yml"
     group:
         "metrics"
+    conda:
+        "../environment.yml"
     resources:
         mem_mb=4000,
         runtime=20,
@@ -101,6 +96,7 @@ rule collect:
         f"{R}/logs/collect.log",
     benchmark:
         f"{R}/benchmarks/collect.tsv"
+    localrule: True
     conda:
         "../environment.yml"
     resources:
@@ -110,6 +106,5 @@ rule collect:
         experiment=fixed(canonical([config["experiment"], config["task"]])),
         cells=fixed(canonical([cell.id for cell in CELLS])),
         code=code("collect.py"),
-    localrule: True
     script:
         "../workflow/scripts/collect.py"

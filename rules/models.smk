@@ -11,6 +11,7 @@ rule split:
         f"{R}/logs/split/{{role}}.log",
     benchmark:
         f"{R}/benchmarks/split/{{role}}.tsv"
+    localrule: True
     conda:
         "../environment.yml"
     resources:
@@ -19,7 +20,6 @@ rule split:
     params:
         data=lambda w: canonical(experiment.split_identity(config, w.role)),
         code=lambda w: code("split.py", *experiment.split_modules(config, w.role)),
-    localrule: True
     script:
         "../workflow/scripts/split.py"
 
@@ -34,6 +34,7 @@ rule check_data:
         f"{R}/logs/check_data.log",
     benchmark:
         f"{R}/benchmarks/check_data.tsv"
+    localrule: True
     conda:
         "../environment.yml"
     resources:
@@ -41,7 +42,6 @@ rule check_data:
         runtime=10,
     params:
         code=code("check_data.py"),
-    localrule: True
     script:
         "../workflow/scripts/check_data.py"
 
@@ -84,6 +84,7 @@ rule embedder:
         f"{R}/logs/embedder.log",
     benchmark:
         f"{R}/benchmarks/embedder.tsv"
+    localrule: True
     conda:
         "../environment.yml"
     resources:
@@ -92,19 +93,8 @@ rule embedder:
     params:
         config=fixed(canonical(config["evaluation"]["embedder"])),
         code=code("embedder.py"),
-    localrule: True
     script:
         "../workflow/scripts/embedder.py"
-
-
-def training_rows(wildcards):
-    replay = config["models"]["finetune"].get("replay", [])
-    sets = ["forget", "retain"] if wildcards.model == "target" else ["retain"]
-    return rows(*sets, *replay)
-
-
-def model_source(wildcards):
-    return config["models"][wildcards.model]["source"]
 
 
 rule finetune:

@@ -2,20 +2,6 @@
 COLLECTED = artifact("collected", "metrics.csv")
 
 
-def density_inputs():
-    """Masks of the density figures: every selection named there, at its ratio, the first seed's draw."""
-    figure = config["figures"].get("density")
-    if not figure:
-        return []
-    paths = []
-    for selection in figure["selections"]:
-        gamma = SELECTIONS[selection].get("gamma")
-        draw = grid.draw(config, selection, config["seeds"][0])
-        folder = f"masks/{grid.selection_id(selection, gamma)}/{draw}/ratio-{grid.ratio_id(figure['ratio'])}"
-        paths += artifact(folder, "density.csv")
-    return paths
-
-
 rule table1:
     input:
         COLLECTED,
@@ -29,6 +15,7 @@ rule table1:
         f"{R}/logs/table1/{{protocol}}.log",
     benchmark:
         f"{R}/benchmarks/table1/{{protocol}}.tsv"
+    localrule: True
     conda:
         "../environment.yml"
     resources:
@@ -37,21 +24,8 @@ rule table1:
     params:
         cells=fixed(canonical([cell.id for cell in grid.table_cells(config)])),
         code=code("table1.py"),
-    localrule: True
     script:
         "../workflow/scripts/table1.py"
-
-
-def figure_inputs(wildcards):
-    return density_inputs() if wildcards.figure.startswith("density") else COLLECTED
-
-
-def figure_params(wildcards):
-    """Which cells or masks a figure shows."""
-    if wildcards.figure.startswith("density"):
-        return canonical(config["figures"].get("density", {}))
-    cells = [cell.id for cell in grid.sweep_cells(config, wildcards.figure)]
-    return canonical({"cells": cells} | config["figures"].get(wildcards.figure, {}))
 
 
 rule figure:
@@ -69,6 +43,7 @@ rule figure:
         f"{R}/benchmarks/figure/{{figure}}.tsv"
     wildcard_constraints:
         figure="|".join(FIGURES),
+    localrule: True
     conda:
         "../environment.yml"
     resources:
@@ -77,12 +52,13 @@ rule figure:
     params:
         show=figure_params,
         code=code("figure.py"),
-    localrule: True
     script:
         "../workflow/scripts/figure.py"
 
 
-DRAWN = [name for name in FIGURES if name.split("_")[0] == "density" and "density" in config["figures"] or name in config["figures"]]
+DRAWN = [
+    name for name in FIGURES if name.split("_")[0] == "density" and "density" in config["figures"] or name in config["figures"]
+]
 
 
 rule report:
@@ -98,6 +74,7 @@ rule report:
         f"{R}/logs/report.log",
     benchmark:
         f"{R}/benchmarks/report.tsv"
+    localrule: True
     conda:
         "../environment.yml"
     resources:
@@ -107,6 +84,5 @@ rule report:
         experiment=fixed(canonical([config["experiment"], PROTOCOLS, DRAWN])),
         template=identity.file_hash("workflow/report/report.html.j2"),
         code=code("report.py"),
-    localrule: True
     script:
         "../workflow/scripts/report.py"

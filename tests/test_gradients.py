@@ -15,7 +15,15 @@ def test_finite_differences_in_float64(encoded, tokenizer):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    size = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128, "bos_token_id": 0, "eos_token_id": 1, "attn_implementation": "eager"}
+    size = {
+        "n_embd": 16,
+        "n_layer": 2,
+        "n_head": 2,
+        "n_positions": 128,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "attn_implementation": "eager",
+    }
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **size)).double().eval()
     rows = encoded["forget"][:3]
     sums, _ = accumulate(model, rows, PAD, token_budget=100)

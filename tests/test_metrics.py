@@ -34,7 +34,8 @@ def test_code_variant_differs_only_where_probabilities_vanish():
 
 @pytest.mark.parametrize(
     ("p", "q", "variant"),
-    [([], np.zeros((0, 5)), "wagle"), ([1.0], [[np.nan]], "wagle"), ([np.nan], [[1.0]], "tofu"), ([1.0], [[1.0], [2.0]], "wagle"), ([1.0], [[1.0]], "x")],
+    [([], np.zeros((0, 5)), "wagle"), ([1.0], [[np.nan]], "wagle"), ([np.nan], [[1.0]], "tofu"), ([1.0], [[1.0], [2.0]], "wagle"),
+     ([1.0], [[1.0]], "x")],
 )  # fmt: skip
 def test_truth_ratio_refuses(p, q, variant):
     with pytest.raises(WagleError):
@@ -124,7 +125,8 @@ def test_privleak():
 
 @pytest.mark.parametrize(
     ("hits", "exact", "strength"),
-    [([1, 1, 1, 1], 1, 1), ([0, 1, 1, 1], 0.75, 0.75), ([1, 1, 1, 0], 0.75, 0), ([0, 0], 0, 0), ([1], 1, 1), ([1, 0, 1, 1], 0.75, 0.5)],
+    [([1, 1, 1, 1], 1, 1), ([0, 1, 1, 1], 0.75, 0.75), ([1, 1, 1, 0], 0.75, 0), ([0, 0], 0, 0), ([1], 1, 1),
+     ([1, 0, 1, 1], 0.75, 0.5)],
 )  # fmt: skip
 def test_memorization(hits, exact, strength):
     assert metrics.exact_memorization(hits) == exact
@@ -169,7 +171,10 @@ SPLITS = {"forget_perturbed": (6, 5), "retain_perturbed": (7, 5), "real_authors"
 
 def make_log(seed=0):
     """A log of random log-probabilities: three prompt tokens, four answer tokens, EOS."""
-    rng, columns = np.random.default_rng(seed), {k: [] for k in ("split", "row", "role", "log_prob", "argmax_hit", "in_span", "is_eos")}
+    rng, columns = (
+        np.random.default_rng(seed),
+        {k: [] for k in ("split", "row", "role", "log_prob", "argmax_hit", "in_span", "is_eos")},
+    )
     for split, (rows, k) in SPLITS.items():
         perturbed = [f"perturbed{i}" for i in range(k)]
         roles = ["answer", *perturbed]
@@ -190,12 +195,18 @@ def make_log(seed=0):
 
 
 def make_generations(seed=0):
-    rng, words = np.random.default_rng(seed), "red green blue lamp town river".split()
+    rng, words = np.random.default_rng(seed), ["red", "green", "blue", "lamp", "town", "river"]
     result = []
     for split, (rows, k) in SPLITS.items():
         for row in range(rows):
             for asked in ("original", "paraphrased") if k == 5 else ("original",):
-                entry = {"split": split, "row": row, "asked": asked, "answer": " ".join(rng.choice(words, 4)), "generated": " ".join(rng.choice(words, 5))}
+                entry = {
+                    "split": split,
+                    "row": row,
+                    "asked": asked,
+                    "answer": " ".join(rng.choice(words, 4)),
+                    "generated": " ".join(rng.choice(words, 5)),
+                }
                 result.append(entry | ({"similarities": rng.random(6).tolist()} if asked == "paraphrased" else {}))
     return result
 
@@ -282,7 +293,8 @@ def test_missing_texts_are_named():
     log = make_log()
 
     with pytest.raises(WagleError):
-        metrics.evaluate("wagle", {name: values[log["split"] != "retain_perturbed"] for name, values in log.items()}, make_generations())
+        metrics.evaluate(
+            "wagle", {name: values[log["split"] != "retain_perturbed"] for name, values in log.items()}, make_generations()
+        )
     with pytest.raises(WagleError, match="protocol"):
         metrics.evaluate("mine", log, [])
-

@@ -6,7 +6,12 @@ from wagle import prompts
 from wagle.errors import WagleError
 from wagle.scoring import texts
 
-TEMPLATES = ["[INST] {question} [/INST] {answer}", "Question: {question}\nAnswer: {answer}", "{question}\n{answer}", "{question} {answer}"]
+TEMPLATES = [
+    "[INST] {question} [/INST] {answer}",
+    "Question: {question}\nAnswer: {answer}",
+    "{question}\n{answer}",
+    "{question} {answer}",
+]
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -50,9 +55,16 @@ def test_bad_templates_are_refused(template):
 
 
 def test_scored_texts_by_question(rows):
-    splits = {"forget_perturbed": rows["forget_perturbed"][:1], "real_authors": [{"question": "q", "answer": "a", "perturbed_answer": ["b"]}]}
+    splits = {
+        "forget_perturbed": rows["forget_perturbed"][:1],
+        "real_authors": [{"question": "q", "answer": "a", "perturbed_answer": ["b"]}],
+    }
     one = [(s, role) for s, _, role, _, _ in texts(splits, ("paraphrased",))]
-    assert one[:3] == [("forget_perturbed", "answer"), ("forget_perturbed", "paraphrased@paraphrased"), ("forget_perturbed", "perturbed0@paraphrased")]
+    assert one[:3] == [
+        ("forget_perturbed", "answer"),
+        ("forget_perturbed", "paraphrased@paraphrased"),
+        ("forget_perturbed", "perturbed0@paraphrased"),
+    ]
     assert one[-2:] == [("real_authors", "answer"), ("real_authors", "perturbed0")]
     both = [role for s, _, role, _, _ in texts(splits, ("original", "paraphrased")) if s == "forget_perturbed"]
     assert len(both) == len(set(both)) == 1 + 2 * 6

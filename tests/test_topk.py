@@ -1,5 +1,7 @@
 """Exact selection against a stable sort: ties, shards, signs, extremes; refusal of what has no order."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ def oracle(scores: torch.Tensor, k: int) -> torch.Tensor:
 
 def shards(scores: torch.Tensor, cuts: list[int]):
     edges = sorted({0, len(scores), *[c % (len(scores) + 1) for c in cuts]})
-    return lambda: ((f"t{i}", scores[a:b]) for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False)))
+    return lambda: ((f"t{i}", scores[a:b]) for i, (a, b) in enumerate(itertools.pairwise(edges)))
 
 
 @settings(max_examples=1000, deadline=None)
@@ -69,7 +71,9 @@ def test_k_outside_is_refused():
         topk.thresholds(shards(torch.ones(3), []), [4])
 
 
-@pytest.mark.parametrize(("ratio", "n", "k"), [(0.5, 5, 2), (0.5, 7, 4), (0.35, 10, 4), (0.45, 10, 4), (0.8, 134515008, 107612006)])
+@pytest.mark.parametrize(
+    ("ratio", "n", "k"), [(0.5, 5, 2), (0.5, 7, 4), (0.35, 10, 4), (0.45, 10, 4), (0.8, 134515008, 107612006)]
+)
 def test_budget_rounds_half_to_even_in_decimal(ratio, n, k):
     assert topk.budget(ratio, n) == k
 

@@ -197,7 +197,8 @@ def test_a_run_that_moved_nothing_fails_with_the_reason():
 
 CELL = {
     "template": "[INST] {question} [/INST] {answer}", "max_length": 128, "precision": "fp32", "autocast": "none", "batch_size": 4,
-    "warmup": 0.1, "clip": 1.0, "token_budget": 4096, "least_moved": 0.01, "method": {"lr": 1e-3, "weight_decay": 0.1, "epochs": 1},
+    "warmup": 0.1, "clip": 1.0, "token_budget": 4096, "least_moved": 0.01,
+    "method": {"lr": 1e-3, "weight_decay": 0.1, "epochs": 1},
 }  # fmt: skip
 
 

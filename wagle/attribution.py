@@ -11,7 +11,9 @@ from wagle import masks, tensors, topk
 from wagle.errors import WagleError
 
 
-def _inputs(checkpoint, names: list[str], needs: tuple[str, ...], inputs: dict[str, str], seed: int) -> Iterator[tuple[str, list]]:
+def _inputs(
+    checkpoint, names: list[str], needs: tuple[str, ...], inputs: dict[str, str], seed: int
+) -> Iterator[tuple[str, list]]:
     """(name, [weight, *what the score needs]) for each parameter in `names`."""
     generator = torch.Generator().manual_seed(seed)
     streams = {need: tensors.stream(inputs[need], names) for need in needs if need != "draw"}
@@ -19,7 +21,9 @@ def _inputs(checkpoint, names: list[str], needs: tuple[str, ...], inputs: dict[s
         yield name, [weight.float(), *(generator if need == "draw" else next(streams[need])[1] for need in needs)]
 
 
-def write_scores(path: str | Path, module: str, checkpoint: str | Path, inputs: dict[str, str], *, options: dict, seed: int) -> dict:
+def write_scores(
+    path: str | Path, module: str, checkpoint: str | Path, inputs: dict[str, str], *, options: dict, seed: int
+) -> dict:
     """Write the scores of `module` for `checkpoint`, fp32, under the model's parameter names; returns {n, share_first_term}.
 
     `inputs` maps forget, retain and activations to their files as far as the module NEEDS them. `share_first_term`, for a

@@ -48,7 +48,9 @@ def densities(tables: dict[str, pd.DataFrame], by: str) -> pd.DataFrame:
     if by == "density_layer":
         return data.astype({"group": int}).sort_values(["selection", "group"], kind="stable")[_DENSITY].reset_index(drop=True)
     order = {text: i for i, text in enumerate([*MODULES.values(), "other"])}
-    return data.assign(_o=data["group"].map(order)).sort_values(["selection", "_o"], kind="stable")[_DENSITY].reset_index(drop=True)
+    return (
+        data.assign(_o=data["group"].map(order)).sort_values(["selection", "_o"], kind="stable")[_DENSITY].reset_index(drop=True)
+    )
 
 
 _DENSITY = ["selection", "group", "selected", "size", "density"]
@@ -65,8 +67,9 @@ def sweep(summary: pd.DataFrame) -> pd.DataFrame:
 def _lines(axes, data: pd.DataFrame, x: str, by: str) -> None:
     for (name, group), (colour, marker, line) in zip(data.groupby(by, sort=False), STYLES * 4, strict=False):
         group = group.sort_values(x)
-        axes.errorbar(group[x], group["mean"], yerr=group["se"].fillna(0), label=label(name) if by == "method" else AVERAGES[name],
-                      color=colour, marker=marker, linestyle=line, capsize=4, linewidth=2, markersize=8)  # fmt: skip
+        text = label(name) if by == "method" else AVERAGES[name]
+        style = {"color": colour, "marker": marker, "linestyle": line, "capsize": 4, "linewidth": 2, "markersize": 8}
+        axes.errorbar(group[x], group["mean"], yerr=group["se"].fillna(0), label=text, **style)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
 
@@ -97,7 +100,7 @@ def _bars(figure, data: pd.DataFrame, show: dict, xlabel: str) -> None:
         axes.bar(places, values, width, label=label(selection), color=STYLES[i % len(STYLES)][0],
                  hatch=HATCHES[i % len(HATCHES)], edgecolor="white")  # fmt: skip
     axes.axhline(show["ratio"], color="black", linestyle=":", linewidth=1.5, label=f"overall ratio {show['ratio']:g}")
-    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xticks(range(len(groups)), groups, fontsize=11)
     axes.set(xlabel=xlabel, ylabel="Share of weights selected", ylim=(0, 1.02))
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=len(selections) + 1)
 

@@ -7,6 +7,7 @@ its numbers never mix with another's. `evaluate` applies one to a model's logs a
 Notable: kept separate from any model, so changing a definition costs seconds. KS and AUROC come from scipy and scikit-learn.
 """
 
+import itertools
 import math
 import zlib
 from collections.abc import Sequence
@@ -188,7 +189,8 @@ def containment_accuracy(references: Sequence[str], answers: Sequence[str]) -> n
 PROTOCOLS = {
     "wagle": {"truth_ratio": "wagle", "question": "paraphrased", "span": "answer+eos", "rows": None, "family": "wagle"},
     "wagle-code": {
-        "truth_ratio": "wagle-code", "question": "paraphrased", "span": "last-prompt-token+answer", "rows": None, "family": "wagle",
+        "truth_ratio": "wagle-code", "question": "paraphrased", "span": "last-prompt-token+answer", "rows": None,
+        "family": "wagle",
     },
     "tofu": {"truth_ratio": "tofu", "question": "original", "span": "answer+eos", "rows": 300, "family": "tofu"},
     "open-unlearning": {
@@ -207,7 +209,7 @@ class Log:
         self.columns = columns
         key = list(zip(columns["split"], columns["row"].tolist(), columns["role"], strict=True))
         starts = [0, *[i for i in range(1, len(key)) if key[i] != key[i - 1]], len(key)]
-        self.texts = {key[a]: slice(a, b) for a, b in zip(starts[:-1], starts[1:], strict=True) if b > a}
+        self.texts = {key[a]: slice(a, b) for a, b in itertools.pairwise(starts) if b > a}
         self.rows: dict[str, int] = {}
         for split, row, _ in self.texts:
             self.rows[split] = max(self.rows.get(split, 0), row + 1)
@@ -299,9 +301,7 @@ def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str,
     """The paper's four efficacy numbers, six utilities and both averages, each {value, se, n}; higher is better."""
     sense = switches["truth_ratio"]
     ratios = {split: truth_ratios(log, split, switches) for split in ("forget_perturbed", "retain_perturbed")}
-    result = {
-        "FQ": _bootstrap(lambda a, b: forget_quality(a, b, sense), ratios["forget_perturbed"], ratios["retain_perturbed"])
-    }
+    result = {"FQ": _bootstrap(lambda a, b: forget_quality(a, b, sense), ratios["forget_perturbed"], ratios["retain_perturbed"])}
     scores = {
         split: [-min_k(log.column("log_prob", split, row, "answer"), 0.5) for row in range(log.number(split, switches["rows"]))]
         for split in ratios

@@ -42,7 +42,7 @@ def of_cells(frame: pd.DataFrame, cells: list[str]) -> pd.DataFrame:
     """The rows of `cells` (ids), in the order of that list. Raises WagleError for a cell without rows."""
     keys = ["method", "selection", "ratio", "gamma", "seed"]
     rank = {tuple(getattr(Cell.parse(name), key) for key in keys): i for i, name in enumerate(cells)}
-    found = [rank.get(tuple(None if pd.isna(v) or v == "" and k != "selection" else v for k, v in zip(keys, row, strict=True)))
+    found = [rank.get(tuple(None if pd.isna(v) or (v == "" and k != "selection") else v for k, v in zip(keys, row, strict=True)))
              for row in frame[keys].itertuples(index=False)]  # fmt: skip
     chosen = frame.assign(_rank=found).dropna(subset="_rank")
     missing = set(range(len(cells))) - set(chosen["_rank"].astype(int))
@@ -59,8 +59,8 @@ def summarise(frame: pd.DataFrame, by_ratio: bool = False) -> pd.DataFrame:
         values = group["value"]
         se = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else None
         within = group["se"].mean() if "se" in group else None
-        rows.append(dict(zip(keys, key, strict=True))
-                    | {"mean": values.mean(), "se": se, "seeds": len(values), "n": group["n"].min(), "se_rows": within})  # fmt: skip
+        about = dict(zip(keys, key, strict=True))
+        rows.append(about | {"mean": values.mean(), "se": se, "seeds": len(values), "n": group["n"].min(), "se_rows": within})
     return pd.DataFrame(rows)
 
 

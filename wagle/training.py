@@ -135,7 +135,8 @@ def fit(
         tokens += used
         if not np.isfinite(sum(losses)):
             raise WagleError(
-                f"step {number}: forget loss {losses[0]}, retain loss {losses[1]} (forget rows {step.forget}, retain {step.retain})",
+                f"step {number}: forget loss {losses[0]}, retain loss {losses[1]} "
+                f"(forget rows {step.forget}, retain rows {step.retain})",
                 "finite losses",
                 "lower the learning rate or use precision fp32",
             )

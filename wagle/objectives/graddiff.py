@@ -1,6 +1,6 @@
 """GradDiff: gradient ascent on the forget answers, descent on the retain answers (paper, section 3; metrics of CE in nats).
 
-    -CE_f + lambda * CE_r        CE = mean-token cross-entropy of a row's answer span
+-CE_f + lambda * CE_r        CE = mean-token cross-entropy of a row's answer span
 """
 
 FORGET_LABELS = "answer"

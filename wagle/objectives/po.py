@@ -1,6 +1,6 @@
 """Preference optimisation with refusals (paper, section 3, "PO"): learn to refuse the forget questions.
 
-    CE(question + refusal) + lambda * CE_r        one refusal drawn per forget row, once for the whole run
+CE(question + refusal) + lambda * CE_r        one refusal drawn per forget row, once for the whole run
 """
 
 FORGET_LABELS = "refusal"

@@ -22,6 +22,6 @@ with recorded(snakemake) as part:
         about = {key: getattr(cell, key) for key in ("method", "selection", "ratio", "gamma", "seed")}
         for protocol, values in json.loads(Path(path).read_text(encoding="utf-8")).items():
             for metric, entry in values.items():
-                about_row = {"experiment": experiment, "task": task} | about
-                rows.append(about_row | {"protocol": protocol, "metric": metric} | entry)
+                row = {"experiment": experiment, "task": task} | about | {"protocol": protocol, "metric": metric}
+                rows.append(row | {key: entry[key] for key in ("value", "se", "n")})
     pd.DataFrame(rows).astype({"seed": "Int64"}).to_csv(part.metrics, index=False)

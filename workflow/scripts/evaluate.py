@@ -29,7 +29,9 @@ with recorded(snakemake) as part:
     scoring.write_log(part.tokens, log)
     entries = generation.tasks(splits)
     asked = [entry["question"] for entry in entries]
-    for entry, text in zip(entries, generation.answers(model, tokenizer, asked, template=template, **generation_options), strict=True):
+    for entry, text in zip(
+        entries, generation.answers(model, tokenizer, asked, template=template, **generation_options), strict=True
+    ):
         entry["generated"] = text
     vectors = next(tensors.stream(snakemake.input.candidates[0], ["vectors"]))[1].numpy()
     embedding.add_similarities(entries, embedding.load(snakemake.input.embedder[0]), vectors)

@@ -31,5 +31,7 @@ with recorded(snakemake) as part:
     sums, loss = accumulate(model, encoded, tokenizer.pad_token_id, options["token_budget"], options["reduction"])
     norm = float(torch.stack([g.double().square().sum() for g in sums.values()]).sum().sqrt())
     shapes = {name: list(g.shape) for name, g in sums.items()}
-    tensors.write(part.gradients, shapes, torch.float32, sums.items(), {"reduction": options["reduction"], "rows": str(len(rows))})
+    tensors.write(
+        part.gradients, shapes, torch.float32, sums.items(), {"reduction": options["reduction"], "rows": str(len(rows))}
+    )
     write_json(part.stats, {"rows": len(rows), "loss": loss, "norm": norm, "reduction": options["reduction"]})

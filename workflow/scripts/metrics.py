@@ -6,6 +6,7 @@ from wagle.warm import hand_over
 hand_over()
 
 import json
+
 from wagle import data, metrics, scoring
 from wagle.provenance import recorded, write_json
 

@@ -11,7 +11,7 @@ from wagle import attribution
 from wagle.provenance import recorded, write_json
 
 with recorded(snakemake) as part:
-    inputs = {name: snakemake.input[name][0] for name in ("forget", "retain", "activations") if name in snakemake.input.keys()}
+    inputs = {name: files[0] for name, files in snakemake.input.items() if name != "model"}
     _, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
     options = json.loads(snakemake.params.options) | ({"gamma": float(gamma)} if gamma else {})
     draw = snakemake.wildcards.draw.removeprefix("seed-")

@@ -1,0 +1,79 @@
+"""Code identity: meaning counts, looks do not; imports are followed; a change after planning stops the job."""
+
+import pytest
+
+from wagle import identity
+from wagle.errors import WagleError
+
+FIRST = "import top\n\ndef f(x):\n    return top.g(x)\n"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setattr(identity, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first.py").write_text(FIRST)
+    (tmp_path / "top.py").write_text("import json\n\ndef g(x):\n    return x + 1\n")
+    (tmp_path / "other.py").write_text("y = 1\n")
+
+    def fresh():
+        for function in (identity._tree, identity._digest, identity._imports, identity.code_identity):
+            function.cache_clear()
+        return identity.code_identity("first.py")
+
+    return tmp_path, fresh
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "same"),
+    [
+        ("first.py", "# a comment\n" + FIRST, True),
+        ("first.py", '"""A docstring."""\n' + FIRST.replace("return", "return  "), True),
+        ("first.py", FIRST.replace("def f(x):\n", 'def f(x):\n    """What f does."""\n'), True),
+        ("first.py", FIRST.replace("top.g(x)", "top.g(x) + 0"), False),
+        ("top.py", "import json\n\ndef g(x):\n    return x + 2\n", False),
+        ("other.py", "y = 2\n", True),
+    ],
+)
+def test_what_changes_the_identity(project, file, text, same):
+    folder, fresh = project
+    before = fresh()
+    (folder / file).write_text(text)
+    assert (fresh() == before) is same
+
+
+def test_closure_follows_imports_inside_functions_and_from(project):
+    folder, _ = project
+    (folder / "third.py").write_text("def h():\n    from other import y\n    return y\n")
+    assert set(identity.closure("third.py")) == {"third.py", "other"}
+
+
+def test_a_job_notices_code_changed_after_planning(project):
+    folder, fresh = project
+    planned = fresh()
+    identity.check_code_identity(planned)
+    (folder / "top.py").write_text("def g(x):\n    return x * 2\n")
+    fresh()
+    with pytest.raises(WagleError, match="changed after this job was planned"):
+        identity.check_code_identity(planned)
+
+
+def test_missing_and_broken_modules(project):
+    folder, _ = project
+    with pytest.raises(WagleError, match="not found"):
+        identity.code_identity("no_such_module")
+    (folder / "broken.py").write_text("def (")
+    with pytest.raises(WagleError, match="not valid Python"):
+        identity.code_identity("broken.py")
+
+
+def test_canonical_ignores_key_order_and_keeps_values():
+    assert identity.canonical({"a": 1, "b": [1.0, None]}) == identity.canonical({"b": [1.0, None], "a": 1})
+    assert identity.canonical({"lr": 1e-5, "wd": 0.1}) != identity.canonical({"lr": 0.1, "wd": 1e-5})
+
+
+def test_literals_are_read_without_importing():
+    assert identity.constant("wagle.scores.wagle", "NEEDS") == ("forget", "retain")
+    assert identity.constant("wagle.objectives.po", "FORGET_LABELS") == "refusal"
+    assert identity.keyword_options("wagle.objectives.npo", "loss") == ("beta", "size", "retain_weight")
+    assert identity.constant("wagle.metrics", "PROTOCOLS")["tofu"]["rows"] == 300

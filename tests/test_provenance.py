@@ -1,0 +1,109 @@
+"""Records: outputs appear whole or not at all, swapped inputs are noticed, same outputs give the same manifest."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from wagle import provenance
+from wagle.errors import WagleError
+
+
+def job(folder, inputs=(), **params):
+    return SimpleNamespace(
+        rule="make",
+        input=[str(path) for path in inputs],
+        output={"data": str(folder / "data.txt"), "model": str(folder / "model"), "manifest": str(folder / "manifest.json")},
+        params=params,
+        wildcards={"seed": "1"},
+        log=[],
+    )
+
+
+def make(folder, inputs=(), text="hello", **params):
+    folder.mkdir(exist_ok=True)
+    with provenance.recorded(job(folder, inputs, **params)) as part:
+        part.data.write_text(text)
+        part.model.mkdir()
+        (part.model / "weights").write_text(text)
+    return folder
+
+
+def test_outputs_and_records(tmp_path):
+    folder = make(tmp_path / "a", lr=1)
+    manifest = provenance.read_manifest(folder / "manifest.json")
+    assert set(manifest["outputs"]) == {"data.txt", "model/weights"}
+    assert manifest["outputs"]["data.txt"]["sha256"] == provenance.sha256_file(folder / "data.txt")
+    assert manifest["params"] == {"lr": 1} and manifest["wildcards"] == {"seed": "1"}
+    run = json.loads((folder / "run.json").read_text())
+    assert run["manifest_sha256"] == provenance.sha256_file(folder / "manifest.json")
+    assert run["seconds"] >= 0 and run["peak_rss_mb"] > 0 and "torch" in run["packages"]
+    assert not list(folder.glob("*.part"))
+
+
+def test_a_failed_job_leaves_nothing_under_a_final_name(tmp_path):
+    with pytest.raises(ZeroDivisionError), provenance.recorded(job(tmp_path)) as part:
+        part.data.write_text("half")
+        raise ZeroDivisionError
+    assert not any((tmp_path / name).exists() for name in ("data.txt", "model", "manifest.json", "run.json"))
+
+
+def test_a_missing_output_is_an_error(tmp_path):
+    with pytest.raises(WagleError, match="wrote no output 'model'"), provenance.recorded(job(tmp_path)) as part:
+        part.data.write_text("x")
+    assert not (tmp_path / "data.txt").exists()
+
+
+def test_links_and_moved_folders(tmp_path):
+    first = make(tmp_path / "a")
+    second = make(tmp_path / "b", [first / "data.txt", first / "model", first / "manifest.json"])
+    links = provenance.read_manifest(second / "manifest.json")["inputs"]
+    assert links == {"../a/manifest.json": provenance.sha256_file(first / "manifest.json")}
+
+
+@pytest.mark.parametrize("victim", ["data.txt", "model/weights"])
+def test_altered_inputs_are_refused(tmp_path, victim):
+    first = make(tmp_path / "a")
+    (first / victim).write_text("other")
+    with pytest.raises(WagleError, match="is not what"):
+        make(tmp_path / "b", [first / "data.txt", first / "model", first / "manifest.json"])
+
+
+def test_a_file_added_to_a_checkpoint_is_refused(tmp_path):
+    first = make(tmp_path / "a")
+    (first / "model" / "extra").write_text("x")
+    with pytest.raises(WagleError, match="not listed"):
+        make(tmp_path / "b", [first / "model", first / "manifest.json"])
+
+
+def test_same_outputs_same_manifest(tmp_path):
+    first = (make(tmp_path / "a") / "manifest.json").read_bytes()
+    again = (make(tmp_path / "a") / "manifest.json").read_bytes()
+    assert first == again != (make(tmp_path / "a", text="new") / "manifest.json").read_bytes()
+
+
+def test_stale_parts_are_cleared_and_resume_survives_failure_only(tmp_path):
+    (tmp_path / "model.part").mkdir()
+    (tmp_path / "model.part" / "old").write_text("x")
+    with pytest.raises(ZeroDivisionError), provenance.recorded(job(tmp_path)) as part:
+        part.resume.mkdir()
+        raise ZeroDivisionError
+    assert part.resume.exists()
+    make(tmp_path)
+    assert not part.resume.exists() and not (tmp_path / "model" / "old").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 9}', '{"format": 1}', "\xff", "[" * 100000])
+def test_bad_manifests_are_one_clear_error(tmp_path, text):
+    (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(WagleError):
+        provenance.read_manifest(tmp_path / "manifest.json")
+
+
+def test_logged_jobs_exit_with_one_line(tmp_path, capfd):
+    bad = job(tmp_path)
+    bad.log = [str(tmp_path / "log.txt")]
+    with pytest.raises(SystemExit) as stop, provenance.recorded(bad):
+        raise WagleError("the cause", "something else", "do this")
+    assert stop.value.code == 1
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()

@@ -1,0 +1,387 @@
+"""The workflow itself: a tiny experiment from data to report, nothing to do afterwards, and exactly what a change re-runs.
+
+The project is copied, so that code can be changed; a score and a method from outside the library are part of the experiment.
+Jobs are counted by real dry runs.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from wagle import masks, provenance
+from wagle.identity import ROOT
+
+PARTS = ["Snakefile", "rules", "workflow", "wagle", "config", "profiles", "environment.yml"]
+
+MY_SCORE = '''"""Weights that point the same way as the forget gradient."""
+
+NEEDS = ("forget",)
+SELECT = "global"
+
+
+def score(weight, forget, *, power=1.0):
+    return (weight * forget).clamp_min(0) ** power
+'''
+MY_OBJECTIVE = '''"""Gradient ascent alone: no retain term."""
+
+FORGET_LABELS = "answer"
+NEEDS_REFERENCE = False
+
+
+def loss(forget, retain, reference):
+    return -forget.mean, 0 * retain.mean
+'''
+
+
+def tiny(embedder):
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    train = {"epochs": 2, "batch_size": 8, "lr": 2.0e-3}
+    config |= {"experiment": "tiny", "seeds": [1], "keep": ["ascent/dense/*"]}
+    config["data"]["synthetic"] = {"authors_total": 4, "authors_forget": 1, "seed": 0}
+    size = {"hidden_size": 16, "intermediate_size": 24, "layers": 2, "heads": 2, "vocab_size": 400}
+    config["models"]["base"] |= size
+    config["models"]["base"]["pretrain"] |= train
+    config["models"]["finetune"] |= train
+    config["selections"] = {
+        "dense": {},
+        "magnitude": {},
+        "wanda": {},
+        "lora": config["selections"]["lora"],
+        "wagle": {"gamma": 1e-6},
+        "mine": {"module": "my_score", "options": {"power": 2.0}},
+    }
+    method = {"lr": 1.0e-3, "epochs": 1, "weight_decay": 0.1, "ratio": 0.5}
+    config["methods"] = {"npo": dict(method), "po": dict(method), "ascent": method | {"module": "my_objective"}}
+    config["evaluation"]["generation"] = {"max_new_tokens": 4, "token_budget": 8192}
+    config["evaluation"]["embedder"] = {"source": "path", "path": str(embedder)}
+    config["figures"] = {
+        "sparsity_sweep": {"method": "npo", "selection": "wanda", "ratios": [0.25, 0.5]},
+        "ratio_sweep": {"selection": "wagle", "ratios": [0.5, 0.9]},
+        "density": {"selections": ["wagle", "magnitude"], "ratio": 0.5},
+    }
+    return config
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory, _tiny):
+    """A random sentence-embedding model in the format that sentence-transformers reads."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules as parts
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("embedder")
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=len(_tiny[1]), pad_token_id=2, **size)).save_pretrained(folder / "bert")
+    _tiny[1].save_pretrained(folder / "bert")
+    words = parts.Transformer(str(folder / "bert"), max_seq_length=64)
+    SentenceTransformer(modules=[words, parts.Pooling(8)], device="cpu").save(str(folder / "model"))
+    return folder / "model"
+
+
+class Project:
+    """A copy of the project with one finished experiment."""
+
+    def __init__(self, folder, config):
+        self.folder, self.config = folder, config
+        for part in PARTS:
+            source = ROOT / part
+            copy = shutil.copytree if source.is_dir() else shutil.copy2
+            copy(source, folder / part)
+        (folder / "my_score.py").write_text(MY_SCORE)
+        (folder / "my_objective.py").write_text(MY_OBJECTIVE)
+        self.write(config)
+        self.results = folder / "results" / "tiny"
+
+    def write(self, config):
+        (self.folder / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def snakemake(self, *arguments):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")} | {"PYTHONPATH": str(self.folder)}
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml", *arguments]
+        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def planned(self):
+        """{(rule, what)} of the jobs that a run would start now; `what` is the job's wildcards as text."""
+        code, text = self.snakemake("--dry-run", "--nolock")
+        assert code == 0, text[-3000:]
+        jobs = set()
+        for rule, body in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", text, re.M):
+            wildcards = re.search(r"wildcards: (.*)", body)
+            jobs.add((rule, wildcards.group(1) if wildcards else ""))
+        assert jobs or "Nothing to be done" in text, text[-3000:]
+        return jobs - {("all", "")}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, embedder):
+    made = Project(tmp_path_factory.mktemp("project"), tiny(embedder))
+    code, text = made.snakemake()
+    assert code == 0, text[-6000:]
+    return made
+
+
+def test_everything_comes_out(project):
+    for protocol in ("wagle", "tofu"):
+        for suffix in (".csv", "_long.csv", ".md", ".tex"):
+            assert (project.results / f"tables/table1/{protocol}/table1{suffix}").stat().st_size > 100
+    for figure in ("sparsity_sweep", "ratio_sweep", "density_module", "density_layer"):
+        for kind in ("pdf", "svg", "png", "csv"):
+            assert (project.results / f"figures/{figure}/{figure}.{kind}").stat().st_size > 50
+    page = (project.results / "report/report.html").read_text()
+    assert (
+        page.count("<svg") == 4
+        and page.count("<table") == 2
+        and "http" not in re.sub(r"http://www\.w3\.org|http://purl", "", page)[:2000]
+    )
+
+
+def test_metrics_table_has_every_cell_and_protocol(project):
+    frame = pd.read_csv(project.results / "collected/metrics.csv")
+    expected = ["experiment", "task", "method", "selection", "ratio", "gamma", "seed", "protocol", "metric", "value"]
+    assert list(frame.columns)[:10] == expected
+    cells = frame[["method", "selection", "ratio", "seed"]].drop_duplicates()
+    assert len(cells) == 2 + 3 * 6 + 1 + 3  # baselines, table, sparsity 0.25, ratio 0.9 for each method
+    assert set(frame["protocol"]) == {"wagle", "tofu"}
+    assert frame["value"].notna().all() and (frame["n"] > 0).all()
+
+
+def test_masks_records_and_checkpoints(project):
+    header = masks.read_header(project.results / "masks/wagle@gamma-1e-06/seed-1/ratio-0.5/mask.safetensors")
+    scores = project.results / "scores/wagle@gamma-1e-06/seed-1"
+    assert header["k"] == round(0.5 * header["n"]) and header["selection"] == "wagle" and header["gamma"] == "1e-06"
+    assert header["scores_sha256"] == provenance.sha256_file(scores / "scores.safetensors")
+    assert header["model_sha256"] == provenance.sha256_file(project.results / "models/target/checkpoint/model.safetensors")
+    for name, share in (("npo/wagle@gamma-1e-06/ratio-0.5/seed-1", 0.5), ("po/lora/ratio-all/seed-1", None)):
+        moved = json.loads((project.results / f"unlearned/{name}/moved.json").read_text())
+        assert moved["frozen_moved"] == 0 and moved["share_moved"] > 0.01
+        assert share is None or moved["selected"] == header["k"]
+        assert not (project.results / f"unlearned/{name}/checkpoint").exists()  # temporary
+    assert (project.results / "unlearned/ascent/dense/ratio-all/seed-1/checkpoint/model.safetensors").exists()  # kept
+    manifests = list(project.results.rglob("manifest.json"))
+    for path in manifests:
+        for name, digest in provenance.read_manifest(path)["inputs"].items():
+            if name.endswith("manifest.json"):
+                assert provenance.sha256_file(path.parent / name) == digest, f"{path} -> {name}"
+    assert len(manifests) > 60
+
+
+def test_nothing_to_do_afterwards(project):
+    assert project.planned() == set()
+
+
+CELL = re.compile(r"cell=([^,]*)")
+
+
+def rules(jobs):
+    return {rule for rule, _ in jobs}
+
+
+def cells(jobs, rule="unlearn"):
+    return {CELL.search(what).group(1) for name, what in jobs if name.startswith(rule) and CELL.search(what)}
+
+
+SUMMARY = {"collect", "table1", "figure", "report"}
+
+
+def edit(path, old, new):
+    def apply(project):
+        file = project.folder / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    return apply
+
+
+def configure(change):
+    def apply(project):
+        config = json.loads(json.dumps(project.config))
+        change(config)
+        project.write(config)
+
+    return apply
+
+
+def on(selection):
+    return lambda cell: f"/{selection}" in cell
+
+
+# what is changed, which rules run, which cells are unlearned anew (a predicate on the cell's id)
+CHANGES = {
+    "comment": (edit("wagle/scores/wanda.py", "NEEDS =", "# a comment\nNEEDS ="), set(), None),
+    "docstring": (edit("wagle/topk.py", "Exact top-k", "The exact top-k"), set(), None),
+    "touch": (lambda p: os.utime(p.folder / "wagle/scoring.py"), set(), None),
+    "key order": (lambda p: p.write({k: p.config[k] for k in sorted(p.config)}), set(), None),
+    "resources": (configure(lambda c: c["resources"]["minutes"].update(unlearn=99)), set(), None),
+    "a score's code": (
+        edit("wagle/scores/wanda.py", "weight.abs() * activations", "activations * weight.abs()"),
+        {"score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("wanda"),
+    ),
+    "an outside score's code": (
+        edit("my_score.py", "clamp_min(0)", "clamp_min(0.0)"),
+        {"score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("mine"),
+    ),
+    "a method's code": (
+        edit("wagle/objectives/npo.py", "-(2 / beta)", "-(2.0 / beta)"),
+        {"unlearn", "evaluate", "metrics", *SUMMARY}, lambda cell: cell.startswith("npo/"),
+    ),
+    "top-k": (
+        edit("wagle/topk.py", "CHUNK = 1 << 22", "CHUNK = 1 << 21"),
+        {"score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, lambda cell: "/dense" not in cell and "/lora" not in cell,
+    ),
+    "a metric": (
+        edit("wagle/metrics.py", "draws: int = 200", "draws: int = 100"), {"metrics", *SUMMARY}, None,
+    ),
+    "a figure's style": (edit("wagle/figures.py", '"font.size": 13', '"font.size": 14'), {"figure", "report"}, None),
+    "the report's template": (edit("workflow/report/report.html.j2", "<h2>Figures", "<h2>All figures"), {"report"}, None),
+    "learning rate of a method": (
+        configure(lambda c: c["methods"]["po"].update(lr=2.0e-3)),
+        {"unlearn", "evaluate", "metrics", *SUMMARY}, lambda cell: cell.startswith("po/"),
+    ),
+    "lora's rank": (
+        configure(lambda c: c["selections"]["lora"].update(r=4)), {"unlearn", "evaluate", "metrics", *SUMMARY}, on("lora"),
+    ),
+    "gamma": (
+        configure(lambda c: c["selections"]["wagle"].update(gamma=1e-3)),
+        {"score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("wagle@gamma-0.001"),
+    ),
+    "a new ratio": (
+        configure(lambda c: c["figures"]["ratio_sweep"]["ratios"].append(0.7)),
+        {"mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("wagle@gamma-1e-06/ratio-0.7"),
+    ),
+    "a removed ratio": (configure(lambda c: c["figures"]["ratio_sweep"]["ratios"].remove(0.9)), SUMMARY, None),
+    "a new seed": (
+        configure(lambda c: c["seeds"].append(2)),
+        {"gradients", "activations", "score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY},
+        lambda cell: cell.endswith("seed-2"),
+    ),
+    "a new method": (
+        configure(lambda c: c["methods"].update(graddiff=c["methods"]["npo"])),
+        {"unlearn", "evaluate", "metrics", *SUMMARY}, lambda cell: cell.startswith("graddiff/"),
+    ),
+    "a new protocol": (
+        configure(lambda c: c["evaluation"]["protocols"].append("open-unlearning")), {"metrics", *SUMMARY}, None,
+    ),
+    "the base model": (
+        configure(lambda c: c["models"]["base"].update(seed=1)),
+        {"base", "finetune", "gradients", "activations", "score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY},
+        lambda cell: True,
+    ),
+    "an edited artifact": (
+        edit("results/tiny/metrics/original/metrics.json", '"value"', '"value "'), SUMMARY, None,
+    ),
+    "a deleted artifact": (
+        lambda p: (p.results / "masks/magnitude/all/ratio-0.5/mask.safetensors").unlink(), None, None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_reruns_what_it_touches_and_nothing_else(project, name):
+    change, expected, chosen = CHANGES[name]
+    saved = {}
+    for part in [
+        *PARTS,
+        "my_score.py",
+        "my_objective.py",
+        "tiny.yaml",
+        "results/tiny/metrics/original",
+        "results/tiny/masks/magnitude",
+    ]:
+        path = project.folder / part
+        for file in path.rglob("*") if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                saved[file] = (file.read_bytes(), file.stat())
+    try:
+        change(project)
+        jobs = project.planned()
+    finally:
+        for file, (content, stat) in saved.items():
+            if not file.exists() or file.read_bytes() != content:
+                file.write_bytes(content)
+            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    if name == "a deleted artifact":  # its own job comes first; what already has its outputs runs only if it must
+        assert ("mask", "selection=magnitude, draw=all, ratio=0.5") in jobs
+        assert cells(jobs) <= {f"{method}/magnitude/ratio-0.5/seed-1" for method in ("npo", "po", "ascent")}
+        return
+    assert rules(jobs) - {"unlearn_and_keep"} == expected - {"unlearn_and_keep"}
+    if chosen:
+        found = cells(jobs)
+        assert found and all(map(chosen, found))
+        assert cells(jobs, "evaluate") - {"original", "retrained"} == found
+
+
+def test_a_data_row_of_the_evaluation_retrains_nothing(project, tmp_path):
+    """With files as the source: a changed perturbed answer re-evaluates, a changed retain row starts from the models."""
+    from wagle import data
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for role in project.config["data"]["splits"]:
+        shutil.copy2(project.results / "data" / role / "rows.jsonl", folder / f"{role}.jsonl")
+    config = json.loads(json.dumps(project.config))
+    config |= {"experiment": "filed", "data_dir": str(folder)}
+    config["data"] = {"source": "files", "splits": {role: {"name": role} for role in config["data"]["splits"]}}
+    project.write(config)
+    try:
+        code, text = project.snakemake("--until", "split", "check_data")
+        assert code == 0, text[-3000:]
+        rows = data.read_rows(folder / "retain_perturbed.jsonl")
+        rows[0]["perturbed_answer"][0] = "Something else."
+        data.write_rows(folder / "retain_perturbed.jsonl", rows)
+        jobs = [job for job in project.planned() if job[0] == "split"]
+        assert jobs == [("split", "role=retain_perturbed")]
+        rows[0]["question"] += " Really?"
+        data.write_rows(folder / "retain_perturbed.jsonl", rows)
+        code, text = project.snakemake()
+        assert code != 0 and "does not match any question" in text and "Traceback" not in text
+        assert not (project.folder / "results/filed/models").exists() or not list(
+            (project.folder / "results/filed/models").rglob("*.safetensors")
+        )
+    finally:
+        project.write(project.config)
+
+
+def test_an_edit_during_a_run_stops_its_jobs(project):
+    """A job inherits the run's fingerprint; with another config or code it refuses to plan."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")}
+    env |= {"PYTHONPATH": str(project.folder), "WAGLE_FINGERPRINT": "0" * 64}
+    command = [sys.executable, "-m", "snakemake", "-n", "--configfile", "tiny.yaml"]
+    done = subprocess.run(command, cwd=project.folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "changed while this run was under way" in done.stdout + done.stderr
+
+
+def test_a_typo_is_named_before_anything_runs(project):
+    config = json.loads(json.dumps(project.config))
+    config["unlearning"]["cilp"] = 1.0
+    project.write(config)
+    try:
+        code, text = project.snakemake("-n")
+    finally:
+        project.write(project.config)
+    assert code != 0 and "unknown key 'cilp' at unlearning (did you mean 'clip'?)" in text
+
+
+def test_a_swapped_checkpoint_is_noticed(project):
+    """A changed byte in the target model: no job that reads it takes it."""
+    path = project.results / "models/target/checkpoint/model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    original = path.read_bytes()
+    stat = path.stat()
+    try:
+        path.write_bytes(content)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        code, text = project.snakemake("--forcerun", "gradients", "--until", "gradients")
+    finally:
+        path.write_bytes(original)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert code != 0 and "is not what" in text
