@@ -21,5 +21,7 @@ include: "rules/paper.smk"
 rule all:
     default_target: True
     input:
-        f"{R}/report/report.html",
-        f"{R}/report/manifest.json",
+        COLLECTED,
+        [path for protocol in PROTOCOLS for path in TABLE1[protocol]],
+        [path for name in DRAWN for path in FIGURE_FILES[name]],
+        artifact("report", "report.html"),

@@ -1,5 +1,8 @@
 # Tables and figures: sets of cells, drawn from the collected metrics and the masks' densities.
 COLLECTED = artifact("collected", "metrics.csv")
+DRAWN = [name for name in FIGURES if ("density" if name.startswith("density") else name) in config["figures"]]
+TABLE1 = {p: artifact(f"tables/table1/{p}", *[f"table1{end}" for end in (".csv", "_long.csv", ".md", ".tex")]) for p in PROTOCOLS}
+FIGURE_FILES = {n: artifact(f"figures/{n}", *[f"{n}.{kind}" for kind in ("pdf", "svg", "png", "csv")]) for n in DRAWN}
 
 
 rule table1:
@@ -56,17 +59,10 @@ rule figure:
         "../workflow/scripts/figure.py"
 
 
-DRAWN = [
-    name for name in FIGURES if name.split("_")[0] == "density" and "density" in config["figures"] or name in config["figures"]
-]
-
-
 rule report:
     input:
         tables=[path for p in PROTOCOLS for path in artifact(f"tables/table1/{p}", "table1.md")],
-        figures=[path for name in DRAWN for path in artifact(f"figures/{name}", f"{name}.svg", f"{name}.csv")],
-        pictures=[f"{R}/figures/{name}/{name}.{kind}" for name in DRAWN for kind in ("pdf", "png")],
-        metrics=COLLECTED,
+        figures=[path for name in DRAWN for path in artifact(f"figures/{name}", f"{name}.svg")],
     output:
         report=f"{R}/report/report.html",
         manifest=f"{R}/report/manifest.json",
