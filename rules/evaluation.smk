@@ -67,6 +67,7 @@ rule metrics:
         reference=artifact("evaluations/retrained", "tokens.parquet"),
     output:
         metrics=f"{R}/metrics/{{cell}}/metrics.json",
+        rows=f"{R}/metrics/{{cell}}/rows.json",
         manifest=f"{R}/metrics/{{cell}}/manifest.json",
     log:
         f"{R}/logs/metrics/{{cell}}.log",

@@ -76,4 +76,4 @@ def test_literals_are_read_without_importing():
     assert identity.constant("wagle.scores.wagle", "NEEDS") == ("forget", "retain")
     assert identity.constant("wagle.objectives.po", "FORGET_LABELS") == "refusal"
     assert identity.keyword_options("wagle.objectives.npo", "loss") == ("beta", "size", "retain_weight")
-    assert identity.constant("wagle.metrics", "PROTOCOLS")["tofu"]["rows"] == 300
+    assert identity.constant("wagle.protocols", "PROTOCOLS")["tofu"]["rows"] == 300

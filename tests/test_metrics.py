@@ -65,10 +65,13 @@ def test_forget_quality_senses_and_inversion():
 
 def test_truth_ratio_score():
     r = np.array([0.5, 1.0, 4.0])
-    assert metrics.truth_ratio_score(r, forget=True) == pytest.approx((0.5 + 1 + 0.25) / 3)
-    assert metrics.truth_ratio_score(r, forget=False) == pytest.approx((0 + 0 + 0.75) / 3)
-    assert metrics.truth_ratio_score(1 / r, forget=False, variant="open-unlearning") == pytest.approx(0.25)
-    assert metrics.truth_ratio_score([0.0, np.inf], forget=True) == 0.0
+    np.testing.assert_allclose(metrics.truth_ratio_score(r, forget=True), [0.5, 1, 0.25])
+    np.testing.assert_allclose(metrics.truth_ratio_score(r, forget=False), [0, 0, 0.75])
+    np.testing.assert_allclose(metrics.truth_ratio_score(1 / r, forget=False, variant="open-unlearning"), [0, 0, 0.75])
+    np.testing.assert_allclose(metrics.truth_ratio_score(r, forget=True, variant="open-unlearning"), [0.5, 1, 0.25], rtol=1e-9)
+    assert metrics.truth_ratio_score([0.0, np.inf], forget=True).tolist() == [0, 0]
+    with pytest.raises(WagleError):
+        metrics.truth_ratio_score([np.nan], forget=True)
 
 
 def test_model_utility_is_the_harmonic_mean():
@@ -83,6 +86,7 @@ def test_model_utility_is_the_harmonic_mean():
 def test_probabilities():
     np.testing.assert_allclose(metrics.probability([0.0, 1.0]), [1, math.exp(-1)])
     np.testing.assert_allclose(metrics.relative_probability([0.6, 0.0], np.array([[0.2, 0.2], [0.0, 0.0]])), [0.6, 0.0])
+    np.testing.assert_allclose(metrics.relative_probability([0.5], np.array([[0.25, 0.25]]), floor=1.0), [0.25])
 
 
 @given(st.lists(st.floats(-20, 0), min_size=1, max_size=30), st.floats(0.01, 1))
@@ -162,139 +166,3 @@ def test_accuracies():
     for bad in ([[np.nan, 0.1]], [[0.1]]):
         with pytest.raises(WagleError):
             metrics.embedding_accuracy(bad)
-
-
-# --- protocols on a made-up log ------------------------------------------------------------------------------------------
-
-SPLITS = {"forget_perturbed": (6, 5), "retain_perturbed": (7, 5), "real_authors": (4, 3), "world_facts": (5, 3)}
-
-
-def make_log(seed=0):
-    """A log of random log-probabilities: three prompt tokens, four answer tokens, EOS."""
-    rng, columns = (
-        np.random.default_rng(seed),
-        {k: [] for k in ("split", "row", "role", "log_prob", "argmax_hit", "in_span", "is_eos")},
-    )
-    for split, (rows, k) in SPLITS.items():
-        perturbed = [f"perturbed{i}" for i in range(k)]
-        roles = ["answer", *perturbed]
-        if k == 5:
-            roles = ["answer", "paraphrased", *perturbed, "paraphrased@paraphrased", *[f"{p}@paraphrased" for p in perturbed]]
-        for row in range(rows):
-            for role in roles:
-                n = 8
-                values = (split, row, role, None, None, None, None)
-                for name, value in zip(columns, values, strict=True):
-                    columns[name] += [value] * n
-                columns["log_prob"][-n:] = (-rng.exponential(1.5, n)).astype(np.float32).tolist()
-                columns["argmax_hit"][-n:] = (rng.random(n) < 0.6).tolist()
-                columns["in_span"][-n:] = [False] * 3 + [True] * 5
-                columns["is_eos"][-n:] = [False] * 7 + [True]
-    kinds = {"split": object, "role": object, "row": np.int32, "log_prob": np.float32}
-    return {name: np.array(values, dtype=kinds.get(name, bool)) for name, values in columns.items()}
-
-
-def make_generations(seed=0):
-    rng, words = np.random.default_rng(seed), ["red", "green", "blue", "lamp", "town", "river"]
-    result = []
-    for split, (rows, k) in SPLITS.items():
-        for row in range(rows):
-            for asked in ("original", "paraphrased") if k == 5 else ("original",):
-                entry = {
-                    "split": split,
-                    "row": row,
-                    "asked": asked,
-                    "answer": " ".join(rng.choice(words, 4)),
-                    "generated": " ".join(rng.choice(words, 5)),
-                }
-                result.append(entry | ({"similarities": rng.random(6).tolist()} if asked == "paraphrased" else {}))
-    return result
-
-
-def texts_of(log):
-    """{(split, row, role): log-probabilities of all tokens} by plain looping."""
-    result = {}
-    for split, row, role, value in zip(log["split"], log["row"], log["role"], log["log_prob"], strict=True):
-        result.setdefault((split, int(row), role), []).append(float(value))
-    return {key: np.array(values) for key, values in result.items()}
-
-
-def test_wagle_protocol_against_plain_numpy():
-    log, generations = make_log(), make_generations()
-    texts = texts_of(log)
-    ratio = {
-        split: [
-            np.mean([np.exp(texts[split, r, f"perturbed{k}@paraphrased"][3:].mean()) for k in range(5)])
-            / np.exp(texts[split, r, "paraphrased@paraphrased"][3:].mean())
-            for r in range(SPLITS[split][0])
-        ]
-        for split in ("forget_perturbed", "retain_perturbed")
-    }
-    low = {split: [-np.sort(texts[split, r, "answer"])[:4].mean() for r in range(SPLITS[split][0])] for split in ratio}
-    pairs = [(f > r) + 0.5 * (f == r) for f in low["forget_perturbed"] for r in low["retain_perturbed"]]
-    found = metrics.evaluate("wagle", log, generations)
-    assert found["FQ"]["value"] == pytest.approx(1 - stats.ks_2samp(*ratio.values()).pvalue, rel=1e-12)
-    assert found["MIA"]["value"] == pytest.approx(np.mean(pairs), rel=1e-12)
-    first = [g for g in generations if g["split"] == "forget_perturbed"]
-    wrong = [float(g["similarities"][0] <= max(g["similarities"][1:])) for g in first if g["asked"] == "paraphrased"]
-    assert found["1-FA"]["value"] == pytest.approx(np.mean(wrong))
-    assert found["1-FA"]["se"] == pytest.approx(np.std(wrong, ddof=1) / math.sqrt(len(wrong)))
-    recall = [longest_common(g["answer"].split(), g["generated"].split()) / 4 for g in first if g["asked"] == "original"]
-    assert found["1-Rouge-L"]["value"] == pytest.approx(1 - np.mean(recall))
-    assert found["UE Avg"]["value"] == pytest.approx(np.mean([found[m]["value"] for m in metrics.EFFICACY]))
-    assert found["UT Avg"]["value"] == pytest.approx(np.mean([found[m]["value"] for m in metrics.UTILITY]))
-    assert found["world facts Acc"]["n"] == 5 and all(entry["n"] for entry in found.values())
-
-
-def test_tofu_protocol_against_plain_numpy():
-    log, reference, generations = make_log(), make_log(1), make_generations()
-    texts, other = texts_of(log), texts_of(reference)
-
-    def ratio(source, split, row):
-        k = SPLITS[split][1]
-        right = "paraphrased" if k == 5 else "answer"
-        wrong = np.mean([-source[split, row, f"perturbed{i}"][3:].mean() for i in range(k)])
-        return np.exp(wrong + source[split, row, right][3:].mean())
-
-    found = metrics.evaluate("tofu", log, generations, reference)
-    first, second = ([ratio(s, "forget_perturbed", r) for r in range(6)] for s in (texts, other))
-    assert found["forget quality"]["value"] == pytest.approx(stats.ks_2samp(first, second).pvalue, rel=1e-12)
-    parts = []
-    for split, name in metrics.SPLIT_NAMES.items():
-        rows, k = SPLITS[split]
-        p = np.array([np.exp(texts[split, r, "answer"][3:].mean()) for r in range(rows)])
-        if k == 3:
-            wrong = np.array([[np.exp(texts[split, r, f"perturbed{i}"][3:].mean()) for i in range(k)] for r in range(rows)])
-            p = p / (p + wrong.sum(1))
-        r = np.array([ratio(texts, split, row) for row in range(rows)])
-        chosen = [g for g in generations if g["split"] == split and g["asked"] == "original"]
-        recall = [longest_common(g["answer"].split(), g["generated"].split()) / 4 for g in chosen]
-        parts += [p.mean(), np.mean(recall), np.maximum(0, 1 - 1 / r).mean()]
-        assert found[f"{name} probability"]["value"] == pytest.approx(p.mean(), rel=1e-12)
-    assert found["model utility"]["value"] == pytest.approx(stats.hmean(parts) if min(parts) > 0 else 0, rel=1e-12)
-    assert found["forget truth ratio"]["value"] == pytest.approx(np.minimum(first, 1 / np.array(first)).mean(), rel=1e-12)
-
-
-def test_open_unlearning_inverts_tofus_ratio():
-    log, generations = make_log(), make_generations()
-    tofu, other = (metrics.evaluate(name, log, generations, make_log(1)) for name in ("tofu", "open-unlearning"))
-    for metric, entry in tofu.items():
-        assert other[metric]["value"] == pytest.approx(entry["value"], rel=1e-6), metric
-
-
-def test_code_span_has_the_last_prompt_token_and_no_eos():
-    log = metrics.Log(make_log())
-    span = log.in_span("forget_perturbed", 0, "answer", "last-prompt-token+answer")
-    assert span.tolist() == [False, False, True, True, True, True, True, False]
-    assert log.in_span("forget_perturbed", 0, "answer", "answer+eos").tolist() == [False] * 3 + [True] * 5
-
-
-def test_missing_texts_are_named():
-    log = make_log()
-
-    with pytest.raises(WagleError):
-        metrics.evaluate(
-            "wagle", {name: values[log["split"] != "retain_perturbed"] for name, values in log.items()}, make_generations()
-        )
-    with pytest.raises(WagleError, match="protocol"):
-        metrics.evaluate("mine", log, [])

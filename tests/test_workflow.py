@@ -243,7 +243,7 @@ CHANGES = {
         {"score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, lambda cell: "/dense" not in cell and "/lora" not in cell,
     ),
     "a metric": (
-        edit("wagle/metrics.py", "draws: int = 200", "draws: int = 100"), {"metrics", *SUMMARY}, None,
+        edit("wagle/protocols.py", "draws: int = 200", "draws: int = 100"), {"metrics", *SUMMARY}, None,
     ),
     "a figure's style": (edit("wagle/figures.py", '"font.size": 13', '"font.size": 14'), {"figure", "report"}, None),
     "the report's template": (edit("workflow/report/report.html.j2", "<h2>Figures", "<h2>All figures"), {"report"}, None),

@@ -143,5 +143,5 @@ def split_inputs(config: dict, role: str) -> list[str]:
 
 def questions(protocols: list[str]) -> list[str]:
     """Under which questions the scoring pass scores paraphrased and perturbed answers for these protocols."""
-    table = identity.constant("wagle.metrics", "PROTOCOLS")
+    table = identity.constant("wagle.protocols", "PROTOCOLS")
     return sorted({table[name]["question"] for name in protocols})

@@ -10,7 +10,7 @@ import pandas as pd
 
 from wagle.errors import WagleError
 from wagle.grid import Cell
-from wagle.metrics import EFFICACY, UTILITY
+from wagle.protocols import EFFICACY, UTILITY
 
 COLUMNS = ["experiment", "task", "method", "selection", "ratio", "gamma", "seed", "protocol", "metric", "value"]
 PAPER = {"Unlearning efficacy": [*EFFICACY, "UE Avg"], "Utility": [*UTILITY, "UT Avg"]}

@@ -7,12 +7,14 @@ hand_over()
 
 import json
 
-from wagle import data, metrics, scoring
+from wagle import data, protocols, scoring
 from wagle.provenance import recorded, write_json
 
 with recorded(snakemake) as part:
     log, generations, _ = snakemake.input.log
     columns, rows = scoring.read_log(log), data.read_rows(generations)
     reference = scoring.read_log(snakemake.input.reference[0])
-    protocols = json.loads(snakemake.params.protocols)
-    write_json(part.metrics, {name: metrics.evaluate(name, columns, rows, reference) for name in protocols})
+    names = json.loads(snakemake.params.protocols)
+    found = {name: protocols.evaluate(name, columns, rows, reference) for name in names}
+    write_json(part.metrics, {name: protocols.without_rows(result) for name, result in found.items()})
+    write_json(part.rows, {name: protocols.only_rows(result) for name, result in found.items()})

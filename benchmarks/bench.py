@@ -1,0 +1,36 @@
+"""What the benchmarks share: a results file, the machine's description, and a child process per measured path.
+
+Each claim is one entry of results/bench.json: {name, value, unit, target, holds, limit, machine}. Ratios come from one run on
+one machine; nothing here asserts a time.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+OUTPUT = Path("results/bench.json")
+
+
+def machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}"
+
+
+def report(name: str, value: float, unit: str, target: str, holds: bool, limit: str) -> None:
+    """Print one claim and put it into results/bench.json, in place of an earlier one of the same name."""
+    entry = {"name": name, "value": value, "unit": unit, "target": target, "holds": holds, "limit": limit, "machine": machine()}
+    print(f"{name}: {value:.4g} {unit} (target: {target}; {'holds' if holds else 'does not hold'}). Limited by {limit}.")
+    known = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else []
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps([e for e in known if e["name"] != name] + [entry], indent=1) + "\n")
+
+
+def child(script: str, *arguments: str) -> dict:
+    """Run `script` with `arguments` in a process of its own; its last output line is a JSON object."""
+    command = [sys.executable, script, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])

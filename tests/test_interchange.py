@@ -1,0 +1,196 @@
+"""TOFU-format and open-unlearning-format logs against independent numpy and scipy, to 1e-12; broken logs are refused."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from test_protocols import make_generations, make_log
+
+from wagle import cli, data, interchange, protocols, scoring
+from wagle.errors import WagleError
+from wagle.interchange import PREFIXES, TOFU_FILES
+
+SIZES = {"forget": (30, 5), "retain": (25, 5), "real authors": (20, 3), "world facts": (22, 3)}
+
+
+def tofu_log(seed):
+    rng, log = np.random.default_rng(seed), {}
+    for name, (n, k) in SIZES.items():
+        order = rng.permutation(n).tolist()  # rows may come in any order, differing by column
+        gt = dict(zip(map(str, range(n)), rng.exponential(1, n).tolist(), strict=True))
+        log[TOFU_FILES[name]] = {
+            "avg_gt_loss": gt,
+            "avg_paraphrased_loss": {str(i): float(rng.exponential(1)) for i in order},
+            "average_perturb_loss": {str(i): rng.exponential(1.5, k).tolist() for i in range(n)},
+            "rougeL_recall": {str(i): float(rng.uniform(0.2, 1)) for i in range(n)},
+        }
+    return log
+
+
+def by_row(block, key):
+    return np.array([block[key][str(i)] for i in range(len(block[key]))])
+
+
+def test_tofu_numbers(tmp_path):
+    logs = [tofu_log(0), tofu_log(1)]
+    for i, log in enumerate(logs):
+        (tmp_path / f"{i}.json").write_text(json.dumps(log))
+    protocol, found = interchange.log_metrics(tmp_path / "0.json", tmp_path / "1.json")
+    assert protocol == "tofu"
+
+    def ratio(log, name):
+        block = log[TOFU_FILES[name]]
+        return np.exp(by_row(block, "average_perturb_loss").mean(1) - by_row(block, "avg_paraphrased_loss"))
+
+    p = stats.ks_2samp(ratio(logs[0], "forget"), ratio(logs[1], "forget")).pvalue
+    assert found["forget quality"]["value"] == pytest.approx(p, rel=1e-12)
+    nine = []
+    for name in ("retain", "real authors", "world facts"):
+        block = logs[0][TOFU_FILES[name]]
+        probability = np.exp(-by_row(block, "avg_gt_loss"))
+        if name != "retain":
+            probability = probability / (probability + np.exp(-by_row(block, "average_perturb_loss")).sum(1))
+        score = np.maximum(0, 1 - 1 / ratio(logs[0], name))
+        nine += [probability.mean(), by_row(block, "rougeL_recall").mean(), score.mean()]
+    assert found["model utility"]["value"] == pytest.approx(stats.hmean(nine), rel=1e-12)
+
+    def paper(name):
+        block = logs[0][TOFU_FILES[name]]
+        return np.exp(-by_row(block, "average_perturb_loss")).mean(1) / np.exp(-by_row(block, "avg_paraphrased_loss"))
+
+    expected = 1 - stats.ks_2samp(paper("forget"), paper("retain")).pvalue
+    assert found["FQ (wagle)"]["value"] == pytest.approx(expected, rel=1e-12)
+
+
+def open_unlearning_log(seed):
+    rng, log = np.random.default_rng(seed), {}
+    for name, (n, k) in SIZES.items():
+        prefix = PREFIXES[name]
+        losses = {"Prob": rng.exponential(1, n), "PERT_Prob": rng.exponential(1.5, (n, k))}
+        if k == 5:
+            losses["PARA_Prob"] = rng.exponential(1, n)
+        for part, values in losses.items():
+            rows = {str(i): {"prob": np.exp(-v).tolist(), "avg_loss": v.tolist()} for i, v in enumerate(values)}
+            log[f"{prefix}_Q_A_{part}"] = {"agg_value": float(np.exp(-values).mean()), "value_by_index": rows}
+        rouge = rng.uniform(0.2, 1, n)
+        log[f"{prefix}_Q_A_ROUGE"] = {
+            "agg_value": float(rouge.mean()),
+            "value_by_index": {str(i): {"rougeL_recall": float(x), "generation": "x"} for i, x in enumerate(rouge)},
+        }
+    return log
+
+
+def losses_of(log, name):
+    prefix, k = PREFIXES[name], SIZES[name][1]
+
+    def column(part):
+        return np.array([row["avg_loss"] for row in log[f"{prefix}_Q_A_{part}"]["value_by_index"].values()])
+
+    return column("Prob"), column("PARA_Prob" if k == 5 else "Prob"), column("PERT_Prob")
+
+
+def test_open_unlearning_numbers(tmp_path):
+    logs = [open_unlearning_log(0), open_unlearning_log(1)]
+    for i, log in enumerate(logs):
+        (tmp_path / f"{i}.json").write_text(json.dumps(log))
+    protocol, found = interchange.log_metrics(tmp_path / "0.json", tmp_path / "1.json")
+    assert protocol == "open-unlearning"
+
+    def ratio(log, name):
+        _, right, wrong = losses_of(log, name)
+        return np.exp(-wrong.mean(1)) / (np.exp(-right) + 1e-10)
+
+    inverse = [1 / (ratio(log, "forget") + 1e-10) for log in logs]
+    assert found["forget quality"]["value"] == pytest.approx(stats.ks_2samp(*inverse).pvalue, rel=1e-12)
+    r = ratio(logs[0], "forget")
+    assert found["forget truth ratio"]["value"] == pytest.approx(np.minimum(r, 1 / (r + 1e-10)).mean(), rel=1e-12)
+    nine = []
+    for name in ("retain", "real authors", "world facts"):
+        gold, _, wrong = losses_of(logs[0], name)
+        probability = np.exp(-gold)
+        if name != "retain":
+            probability = probability / (probability + np.exp(-wrong).sum(1) + 1e-10)
+        rouge = logs[0][f"{PREFIXES[name]}_Q_A_ROUGE"]["agg_value"]
+        nine += [probability.mean(), rouge, np.maximum(0, 1 - ratio(logs[0], name)).mean()]
+    assert found["model utility"]["value"] == pytest.approx(stats.hmean(nine), rel=1e-12)
+
+
+def test_our_logs_as_open_unlearnings_json_give_our_numbers(tmp_path):
+    columns, generations, reference = make_log(), make_generations(), make_log(1)
+    exported = [interchange.to_open_unlearning(c, generations, r) for c, r in ((columns, reference), (reference, None))]
+    for i, log in enumerate(exported):
+        (tmp_path / f"{i}.json").write_text(json.dumps(log))
+    _, found = interchange.log_metrics(tmp_path / "0.json", tmp_path / "1.json")
+    ours = protocols.evaluate("open-unlearning", columns, generations, reference)
+    for metric in ("forget quality", "model utility", "forget truth ratio", "world facts probability", "retain Rouge-L"):
+        assert found[metric]["value"] == pytest.approx(ours[metric]["value"], rel=1e-12), metric
+    assert exported[0]["model_utility"]["agg_value"] == ours["model utility"]["value"]
+    assert exported[0]["ra_Q_A_Prob_normalised"]["agg_value"] == ours["real authors probability"]["value"]
+    assert len(exported[0]["exact_memorization"]["value_by_index"]) == 6
+
+
+def broken(change):
+    log = tofu_log(0)
+    change(log[TOFU_FILES["forget"]])
+    return log
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        [],
+        {},
+        {"eval_log_forget.json": 3},
+        {"forget_Q_A_PERT_Prob": {"value_by_index": {"0": {"avg_loss": "x"}}}},
+        broken(lambda block: block["avg_gt_loss"].popitem()),
+        broken(lambda block: block.pop("avg_paraphrased_loss")),
+        broken(lambda block: block["avg_gt_loss"].update({"0": math.nan})),
+        broken(lambda block: block["average_perturb_loss"].update({"0": [1.0]})),
+        broken(lambda block: block.update(avg_gt_loss={})),
+    ],
+)
+def test_broken_logs_are_one_clear_error(tmp_path, log):
+    (tmp_path / "log.json").write_text(json.dumps(log))
+    with pytest.raises(WagleError):
+        interchange.log_metrics(tmp_path / "log.json")
+
+
+def test_unreadable_files(tmp_path):
+    (tmp_path / "log.json").write_bytes(b"\xff{")
+    for path in (tmp_path / "log.json", tmp_path / "none.json"):
+        with pytest.raises(WagleError):
+            interchange.read_log(path)
+
+
+def test_command_line(tmp_path, capsys):
+    (tmp_path / "tofu.json").write_text(json.dumps(tofu_log(0)))
+    assert cli.main(["metrics", str(tmp_path / "tofu.json"), "--reference", str(tmp_path / "tofu.json"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["protocol"] == "tofu" and printed["metrics"]["forget quality"]["value"] == 1.0
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    scoring.write_log(folder / "tokens.parquet", make_log())
+    data.write_rows(folder / "generations.jsonl", make_generations())
+    assert cli.main(["metrics", str(folder)]) == 0
+    assert "UE Avg" in capsys.readouterr().out
+    assert cli.main(["export-log", str(folder), str(tmp_path / "out.json"), "--reference", str(folder)]) == 0
+    assert cli.main(["metrics", str(tmp_path / "out.json")]) == 0
+    assert cli.main(["metrics", str(tmp_path / "nothing.json")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_paired_cells_on_the_command_line(tmp_path, capsys):
+    for cell, shift in (("npo/dense/ratio-all", 0.0), ("npo/wagle@gamma-1e-06/ratio-0.8", 0.25)):
+        for seed in (1, 2):
+            folder = tmp_path / "metrics" / cell / f"seed-{seed}"
+            folder.mkdir(parents=True)
+            rows = {"wagle": {"1-Rouge-L": [shift + 0.1 * seed, 0.2, 0.3 + shift]}}
+            (folder / "rows.json").write_text(json.dumps(rows))
+    arguments = ["paired", str(tmp_path), "npo/dense/ratio-all", "npo/wagle@gamma-1e-06/ratio-0.8", "--json"]
+    assert cli.main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["difference"] == pytest.approx(0.5 / 3) and found["rows"] == 3 and found["seeds"] == 2
+    assert cli.main([*arguments, "--metric", "FQ"]) == 1
+    assert "one of 1-Rouge-L" in capsys.readouterr().err

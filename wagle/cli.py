@@ -1,0 +1,135 @@
+"""The command line: `wagle metrics | paired | validate | harness | export-log`. Errors are one line and exit code 1."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from wagle.errors import WagleError
+
+
+def _print(result: dict[str, dict], protocol: str, as_json: bool) -> None:
+    if as_json:
+        plain = {name: {k: v for k, v in entry.items() if k != "rows"} for name, entry in result.items()}
+        clean = json.loads(json.dumps({"protocol": protocol, "metrics": plain}), parse_constant=lambda _: None)
+        print(json.dumps(clean, indent=1))
+        return
+    print(f"protocol: {protocol}")
+    for name, entry in result.items():
+        se = entry.get("se")
+        spread = f" ± {se:.4f}" if se is not None and se == se else ""
+        print(f"{name:28s} {entry['value']:.6g}{spread}  (n = {entry['n']})")
+
+
+def _metrics(options) -> None:
+    from wagle import data, interchange, protocols, scoring
+
+    path = Path(options.log)
+    if path.is_dir():  # one of our own evaluations
+        columns, generations = scoring.read_log(path / "tokens.parquet"), data.read_rows(path / "generations.jsonl")
+        reference = scoring.read_log(Path(options.reference) / "tokens.parquet") if options.reference else None
+        protocol = options.protocol or "wagle"
+        found = protocols.evaluate(protocol, columns, generations, reference)
+    else:
+        protocol, found = interchange.log_metrics(path, options.reference)
+        if options.protocol not in (None, protocol):
+            raise WagleError(f"{path} is a log of {protocol}", f"no --protocol, or {protocol}")
+    _print(found, protocol, options.json)
+
+
+def _export_log(options) -> None:
+    from wagle import data, interchange, scoring
+    from wagle.provenance import write_json
+
+    folder = Path(options.log)
+    columns, generations = scoring.read_log(folder / "tokens.parquet"), data.read_rows(folder / "generations.jsonl")
+    reference = scoring.read_log(Path(options.reference) / "tokens.parquet") if options.reference else None
+    write_json(Path(options.output), interchange.to_open_unlearning(columns, generations, reference))
+
+
+def _paired(options) -> None:
+    from wagle.interchange import read_json
+    from wagle.statistics import paired
+
+    values = []
+    for name in (options.first, options.second):
+        folder = Path(options.results) / "metrics" / name
+        files = sorted(folder.glob("seed-*/rows.json")) or [folder / "rows.json"]
+        found = [read_json(path).get(options.protocol, {}) for path in files]
+        if any(options.metric not in rows for rows in found):
+            known = ", ".join(sorted(found[0])) if found else "nothing"
+            raise WagleError(f"{folder} has no per-row {options.metric!r} under protocol {options.protocol}", f"one of {known}")
+        values.append([rows[options.metric] for rows in found])
+    result = paired(*values)
+    if options.json:
+        print(json.dumps(result._asdict()))
+        return
+    print(f"{options.metric}: {options.second} - {options.first} = {result.difference:+.4f} ± {result.se:.4f}")
+    print(
+        f"95 % interval {result.low:+.4f} to {result.high:+.4f}, p = {result.p:.3g}, {result.rows} rows, {result.seeds} seed(s)"
+    )
+
+
+def _validate(options) -> None:
+    from wagle import config, grid
+
+    loaded = config.load(options.config)
+    print(f"{options.config}: valid, {len(grid.all_cells(loaded))} cells")
+
+
+def _harness(options) -> None:
+    from wagle import harness
+
+    found = harness.evaluate(options.model, options.tasks.split(","), data_dir=options.data_dir, limit=options.limit)
+    print(json.dumps(found, indent=1))
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="wagle", description="Metrics, comparisons and checks outside the pipeline.")
+    commands = root.add_subparsers(dest="command", required=True)
+
+    def command(name, function, help):
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(function=function)
+        return sub
+
+    sub = command("metrics", _metrics, "metrics of an evaluation: our folder, TOFU's aggregated log or open-unlearning's JSON")
+    sub.add_argument("log")
+    sub.add_argument("--reference", help="the retrained model's evaluation of the same kind (forget quality)")
+    sub.add_argument("--protocol", choices=("wagle", "wagle-code", "tofu", "open-unlearning"))
+    sub.add_argument("--json", action="store_true")
+    sub = command("export-log", _export_log, "write one of our evaluations as open-unlearning's JSON")
+    sub.add_argument("log", help="folder with tokens.parquet and generations.jsonl")
+    sub.add_argument("output")
+    sub.add_argument("--reference")
+    sub = command("paired", _paired, "compare two cells of a results folder row by row, over all their seeds")
+    sub.add_argument("results", help="such as results/quick")
+    sub.add_argument("first", help="cell without its seed, such as npo/dense/ratio-all")
+    sub.add_argument("second")
+    sub.add_argument("--metric", default="1-Rouge-L")
+    sub.add_argument("--protocol", default="wagle")
+    sub.add_argument("--json", action="store_true")
+    sub = command("validate", _validate, "check an experiment's YAML file")
+    sub.add_argument("config")
+    sub = command("harness", _harness, "WMDP and MMLU through lm-evaluation-harness")
+    sub.add_argument("model", help="checkpoint folder")
+    sub.add_argument("--tasks", default="wmdp_bio,wmdp_cyber,mmlu")
+    sub.add_argument("--data-dir", help="folder with wmdp/ and mmlu/; without it, the hub's data sets")
+    sub.add_argument("--limit", type=int, help="questions per task (a slice spread over the whole file)")
+    return root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        options.function(options)
+    except WagleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""Named protocols: bundles of switches over the pure metrics, applied to a model's scoring log and generations.
+
+A protocol is a row of `PROTOCOLS`; its numbers never mix with another's. `evaluate` applies one and gives each metric's
+value, standard error and n, and for means their per-row values, which paired comparisons need.
+
+Notable: kept apart from any model, so a changed definition costs seconds. Left out: averaging over seeds (wagle/tables.py).
+"""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from wagle.errors import WagleError
+from wagle.metrics import (
+    auroc,
+    containment_accuracy,
+    embedding_accuracy,
+    exact_memorization,
+    extraction_strength,
+    finite,
+    forget_quality,
+    min_k,
+    model_utility,
+    probability,
+    relative_probability,
+    rouge_l_recall,
+    truth_ratio,
+    truth_ratio_score,
+)
+
+PROTOCOLS = {
+    "wagle": {"truth_ratio": "wagle", "question": "paraphrased", "span": "answer+eos", "rows": None, "family": "wagle"},
+    "wagle-code": {
+        "truth_ratio": "wagle-code", "question": "paraphrased", "span": "last-prompt-token+answer", "rows": None,
+        "family": "wagle",
+    },
+    "tofu": {"truth_ratio": "tofu", "question": "original", "span": "answer+eos", "rows": 300, "family": "tofu"},
+    "open-unlearning": {
+        "truth_ratio": "open-unlearning", "question": "original", "span": "answer+eos", "rows": None, "family": "tofu",
+    },
+}  # fmt: skip
+EFFICACY = ("FQ", "MIA", "1-FA", "1-Rouge-L")
+UTILITY = tuple(f"{split} {metric}" for split in ("retain", "real authors", "world facts") for metric in ("Acc", "Rouge-L"))
+SPLIT_NAMES = {"retain_perturbed": "retain", "real_authors": "real authors", "world_facts": "world facts"}
+ALL_SPLITS = {"forget_perturbed": "forget", **SPLIT_NAMES}
+
+
+class Log:
+    """A scoring log by text: `texts[(split, row, role)]` -> the text's slice of each column."""
+
+    def __init__(self, columns: dict[str, np.ndarray]):
+        self.columns = columns
+        key = list(zip(columns["split"], columns["row"].tolist(), columns["role"], strict=True))
+        starts = [0, *[i for i in range(1, len(key)) if key[i] != key[i - 1]], len(key)]
+        self.texts = {key[a]: slice(a, b) for a, b in itertools.pairwise(starts) if b > a}
+        self.rows: dict[str, int] = {}
+        for split, row, _ in self.texts:
+            self.rows[split] = max(self.rows.get(split, 0), row + 1)
+
+    def column(self, name: str, split: str, row: int, role: str) -> np.ndarray:
+        try:
+            return self.columns[name][self.texts[split, row, role]]
+        except KeyError:
+            raise WagleError(f"the log has no {role!r} of {split} row {row}", "a log scored for this protocol") from None
+
+    def in_span(self, split: str, row: int, role: str, span: str) -> np.ndarray:
+        inside = self.column("in_span", split, row, role)
+        if span == "answer+eos":
+            return inside
+        flags = inside & ~self.column("is_eos", split, row, role)
+        first = int(np.argmax(inside))
+        if first > 0:
+            flags = flags.copy()
+            flags[first - 1] = True  # the last prompt token
+        return flags
+
+    def loss(self, split: str, row: int, role: str, span: str = "answer+eos") -> float:
+        """Mean loss over the span in nats. Raises WagleError for an empty span."""
+        values = self.column("log_prob", split, row, role)[self.in_span(split, row, role, span)]
+        return -float(finite(f"answer span of {split} row {row}", values.astype(np.float64)).mean())
+
+    def number(self, split: str, limit: int | None) -> int:
+        if split not in self.rows:
+            raise WagleError(f"the log has no split {split!r}; it has {', '.join(self.rows)}")
+        return min(self.rows[split], limit or self.rows[split])
+
+    def perturbed(self, split: str, row: int, tag: str) -> list[str]:
+        roles, k = [], 0
+        while (split, row, f"perturbed{k}{tag}") in self.texts:
+            roles.append(f"perturbed{k}{tag}")
+            k += 1
+        return roles
+
+
+def _mean(values) -> dict:
+    values = finite("per-row values", values)
+    se = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    return {"value": float(values.mean()), "se": se, "n": len(values), "rows": values.tolist()}
+
+
+def _bootstrap(statistic, *samples, draws: int = 200) -> dict:
+    """Value, bootstrap standard error over rows (fixed seed; each sample resampled by itself) and n of a statistic."""
+    rng = np.random.default_rng(0)
+    samples = [np.asarray(sample) for sample in samples]
+    values = [statistic(*(s[rng.integers(len(s), size=len(s))] for s in samples)) for _ in range(draws)]
+    return {"value": statistic(*samples), "se": float(np.std(values, ddof=1)), "n": sum(map(len, samples))}
+
+
+def _select(generations: list[dict], split: str, asked: str, rows: int | None = None) -> list[dict]:
+    chosen = [g for g in generations if g["split"] == split and g["asked"] == asked and (rows is None or g["row"] < rows)]
+    if not chosen:
+        raise WagleError(f"no generated answers for {split} ({asked} question)", "an evaluation of all splits")
+    return chosen
+
+
+def _rouge(chosen: list[dict]) -> np.ndarray:
+    return rouge_l_recall([g["answer"] for g in chosen], [g["generated"] for g in chosen])
+
+
+def _average(parts: list[dict]) -> dict:
+    known = [p["se"] for p in parts if p["se"] is not None]
+    se = math.sqrt(sum(x * x for x in known)) / len(parts) if len(known) == len(parts) else None
+    return {"value": sum(p["value"] for p in parts) / len(parts), "se": se, "n": min(p["n"] for p in parts)}
+
+
+def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str, dict]:
+    """The paper's four efficacy numbers, six utilities and both averages, each {value, se, n}; higher is better."""
+    sense = switches["truth_ratio"]
+    losses = {split: split_losses(log, split, switches) for split in ("forget_perturbed", "retain_perturbed")}
+    ratios = {split: truth_ratio(found.paraphrased, found.perturbed, sense) for split, found in losses.items()}
+    result = {"FQ": _bootstrap(lambda a, b: forget_quality(a, b, sense), ratios["forget_perturbed"], ratios["retain_perturbed"])}
+    scores = {
+        split: [-min_k(log.column("log_prob", split, row, "answer"), 0.5) for row in range(log.number(split, switches["rows"]))]
+        for split in ratios
+    }
+    result["MIA"] = _bootstrap(auroc, scores["forget_perturbed"], scores["retain_perturbed"])
+    correct = embedding_accuracy([g["similarities"] for g in _select(generations, "forget_perturbed", "paraphrased")])
+    result["1-FA"] = _mean(1 - correct)
+    result["1-Rouge-L"] = _mean(1 - _rouge(_select(generations, "forget_perturbed", "original")))
+    result["UE Avg"] = _average([result[name] for name in EFFICACY])
+    kept = embedding_accuracy([g["similarities"] for g in _select(generations, "retain_perturbed", "paraphrased")])
+    result["retain Acc"] = _mean(kept)
+    for split, name in SPLIT_NAMES.items():
+        chosen = _select(generations, split, "original")
+        if split != "retain_perturbed":
+            found = containment_accuracy([g["answer"] for g in chosen], [g["generated"] for g in chosen])
+            result[f"{name} Acc"] = _mean(found)
+        result[f"{name} Rouge-L"] = _mean(_rouge(chosen))
+    result["UT Avg"] = _average([result[name] for name in UTILITY])
+    return result
+
+
+class SplitLosses(NamedTuple):
+    """Per-row results of one split: mean losses of answer and paraphrase (n,), of perturbed answers (n, K), Rouge-L (n,)."""
+
+    answer: np.ndarray
+    paraphrased: np.ndarray
+    perturbed: np.ndarray
+    rouge: np.ndarray | None = None
+
+
+def split_losses(log: Log, split: str, switches: dict, generations: list[dict] | None = None) -> SplitLosses:
+    """One split of a scoring log under a protocol's switches; rows without a paraphrase use the answer itself."""
+    span, rows = switches["span"], range(log.number(split, switches["rows"]))
+    answer, right, wrong = [], [], []
+    for row in rows:
+        tag = "@paraphrased" if switches["question"] == "paraphrased" else ""
+        role = f"paraphrased{tag}"
+        if (split, row, role) not in log.texts:
+            role, tag = "answer", ""
+        answer.append(log.loss(split, row, "answer", span))
+        right.append(log.loss(split, row, role, span))
+        wrong.append([log.loss(split, row, q, span) for q in log.perturbed(split, row, tag)])
+    rouge = None if generations is None else _rouge(_select(generations, split, "original", switches["rows"]))
+    return SplitLosses(np.array(answer), np.array(right), np.array(wrong), rouge)
+
+
+def tofu_metrics(splits: dict[str, SplitLosses], variant: str, reference: SplitLosses | None = None) -> dict[str, dict]:
+    """TOFU's forget quality (needs the retrained model's forget split) and model utility with its parts.
+
+    `splits` maps forget, retain, real authors and world facts to their losses; `variant` is tofu or open-unlearning. Model
+    utility needs Rouge-L of every split but forget. Each result is {value, se, n} and, for means, rows.
+    """
+    result: dict[str, dict] = {}
+    ratios = {name: truth_ratio(losses.paraphrased, losses.perturbed, variant) for name, losses in splits.items()}
+    if reference is not None:
+        other = truth_ratio(reference.paraphrased, reference.perturbed, variant)
+        result["forget quality"] = _bootstrap(lambda a, b: forget_quality(a, b, variant), ratios["forget"], other)
+    for name, losses in splits.items():
+        p = probability(losses.answer)
+        if name in ("real authors", "world facts"):
+            floor = 1e-10 if variant == "open-unlearning" else 0.0
+            p = relative_probability(p, np.exp(-losses.perturbed), floor)
+        result[f"{name} probability"] = _mean(p)
+        if losses.rouge is not None:
+            result[f"{name} Rouge-L"] = _mean(losses.rouge)
+        result[f"{name} truth ratio"] = _mean(truth_ratio_score(ratios[name], name == "forget", variant))
+    names = [f"{n} {m}" for n in SPLIT_NAMES.values() for m in ("probability", "Rouge-L", "truth ratio")]
+    if all(name in result for name in names):
+        rows = [np.array(result[name]["rows"]) for name in names]
+        result["model utility"] = _bootstrap(lambda *samples: model_utility([x.mean() for x in samples]), *rows)
+    return result
+
+
+def memorization(log: Log, rows: int | None, no_match: float | None) -> dict[str, dict]:
+    """Exact memorization and extraction strength of the forget answers, EOS excluded."""
+    exact, strength = [], []
+    for row in range(log.number("forget_perturbed", rows)):
+        text = ("forget_perturbed", row, "answer")
+        hits = log.column("argmax_hit", *text)[log.column("in_span", *text) & ~log.column("is_eos", *text)]
+        exact.append(exact_memorization(hits))
+        strength.append(extraction_strength(hits, no_match))
+    return {"exact memorization": _mean(exact), "extraction strength": _mean(strength)}
+
+
+def evaluate(protocol: str, columns: dict, generations: list[dict], reference: dict | None = None) -> dict[str, dict]:
+    """All metrics of one model under `protocol`: {metric: {value, se, n}}, means also with `rows`, their per-row values.
+
+    `reference` is the retrained model's scoring log (TOFU's forget quality). Raises WagleError for an unknown protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise WagleError(f"protocol {protocol!r}", f"one of {', '.join(PROTOCOLS)}")
+    switches, log = PROTOCOLS[protocol], Log(columns)
+    if switches["family"] == "wagle":
+        return wagle_family(log, generations, switches)
+    splits = {name: split_losses(log, split, switches, generations) for split, name in ALL_SPLITS.items()}
+    other = split_losses(Log(reference), "forget_perturbed", switches) if reference else None
+    found = tofu_metrics(splits, switches["truth_ratio"], other)
+    return found | memorization(log, switches["rows"], None if protocol == "open-unlearning" else 0.0)
+
+
+def without_rows(result: dict[str, dict]) -> dict[str, dict]:
+    """`result` with each metric's value, standard error and n alone."""
+    return {name: {key: entry[key] for key in ("value", "se", "n")} for name, entry in result.items()}
+
+
+def only_rows(result: dict[str, dict]) -> dict[str, list[float]]:
+    """Per-row values of the metrics of `result` that are means over rows: what a paired comparison needs."""
+    return {name: entry["rows"] for name, entry in result.items() if "rows" in entry}
