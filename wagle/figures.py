@@ -71,13 +71,13 @@ def _lines(axes, data: pd.DataFrame, x: str, by: str) -> None:
         style = {"color": colour, "marker": marker, "linestyle": line, "capsize": 4, "linewidth": 2, "markersize": 8}
         axes.errorbar(group[x], group["mean"], yerr=group["se"].fillna(0), label=text, **style)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
 
 
 def _sparsity_sweep(figure, data: pd.DataFrame, show: dict) -> None:
     axes = figure.subplots()
     _lines(axes, data.assign(sparsity=100 * data["sparsity"]), "sparsity", "metric")
     axes.set(xlabel="Sparsity: share of weights frozen (%)", ylabel="Score (0 to 1, higher is better)")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     axes.set_title(f"{label(show['method'])} with {label(show['selection'])} masks (0 % = dense)")
 
 
@@ -86,6 +86,7 @@ def _ratio_sweep(figure, data: pd.DataFrame, show: dict) -> None:
     for axes, metric in ((left, "UE Avg"), (right, "UT Avg")):
         _lines(axes, data[data["metric"] == metric], "ratio", "method")
         axes.set(xlabel="Selection ratio: share of weights updated", ylabel=AVERAGES[metric])
+    figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4)
     figure.suptitle(f"{label(show['selection'])} masks (ratio 1 = dense)")
 
 
@@ -114,7 +115,7 @@ def _density_layer(figure, data: pd.DataFrame, show: dict) -> None:
 
 
 DRAWERS = {
-    "sparsity_sweep": (_sparsity_sweep, (6.4, 4.4)),
+    "sparsity_sweep": (_sparsity_sweep, (7.2, 4.8)),
     "ratio_sweep": (_ratio_sweep, (11, 4.6)),
     "density_module": (_density_module, (8.5, 4.6)),
     "density_layer": (_density_layer, (8.5, 4.6)),
