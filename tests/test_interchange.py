@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
+from oracles import make_generations, make_log
 from scipy import stats
-from test_protocols import make_generations, make_log
 
 from wagle import cli, data, interchange, protocols, scoring
 from wagle.errors import WagleError

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import longest_common
 from scipy import stats
 
 from wagle import metrics
@@ -142,14 +143,6 @@ def test_empty_answers_have_no_memorization():
     for function in (metrics.exact_memorization, metrics.extraction_strength):
         with pytest.raises(WagleError):
             function([])
-
-
-def longest_common(a, b):
-    table = np.zeros((len(a) + 1, len(b) + 1), int)
-    for i, x in enumerate(a):
-        for j, y in enumerate(b):
-            table[i + 1, j + 1] = table[i, j] + 1 if x == y else max(table[i, j + 1], table[i + 1, j])
-    return table[-1, -1]
 
 
 def test_rouge_l_recall():
