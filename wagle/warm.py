@@ -8,9 +8,9 @@ job's outputs do not depend on which way it was started.
     from wagle.warm import hand_over
     hand_over()        # first line of a script: returns in the process that shall do the work
 
-Notable: active only while the environment has WAGLE_WARM (a process id, that of the run); on a cluster every job starts
-by itself. The server ends with that process or after 30 idle seconds; a killed script takes its fork along. Wherever
-something fails before the fork, the script simply carries on by itself.
+Notable: active only below the process that WAGLE_WARM names (the run's); on a cluster every job starts by itself. The server
+ends with that process or after 30 idle seconds; a killed script takes its fork along. Wherever something fails before the
+fork, the script simply carries on by itself.
 Left out: accelerators. The server never touches one, and a fork initialises its own.
 """
 
@@ -43,7 +43,7 @@ def _folder(run: str) -> Path:
 def hand_over() -> None:
     """Continue this script in a fork of the warm server; return at once where there is none to be had."""
     run = os.environ.get("WAGLE_WARM")
-    if not run:
+    if not run or not _descends_from(run):
         return
     try:
         connection = _connect(run)
@@ -61,6 +61,20 @@ def hand_over() -> None:
     if len(answer) == 4:
         os._exit(int.from_bytes(answer, "little"))
     os._exit(1)  # the fork died without an exit code: killed
+
+
+def _descends_from(run: str) -> bool:
+    """Is process `run` on this machine and above this one? A job that a cluster started elsewhere is not."""
+    pid = os.getpid()
+    while pid > 1:
+        if str(pid) == run:
+            return True
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return False
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return False
 
 
 def _connect(run: str) -> socket.socket:
