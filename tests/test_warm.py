@@ -23,7 +23,6 @@ def run(tmp_path, monkeypatch):
         script.write_text("from wagle.warm import hand_over\n\nhand_over()\n" + textwrap.dedent(body))
         parent = f"import os, subprocess, sys\nos.environ['WAGLE_WARM'] = str(os.getpid())\nfor _ in range({times}):\n"
         parent += f"    done = subprocess.run([sys.executable, {str(script)!r}])\nsys.exit(done.returncode)\n"
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "TMPDIR": str(tmp_path)}
         return subprocess.Popen(
             [sys.executable, "-c", parent], env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
