@@ -300,6 +300,7 @@ def test_a_change_reruns_what_it_touches_and_nothing_else(project, name):
         "tiny.yaml",
         "results/tiny/metrics/original",
         "results/tiny/masks/magnitude",
+        "results/tiny/tables",
     ]:
         path = project.folder / part
         for file in path.rglob("*") if path.is_dir() else [path]:
