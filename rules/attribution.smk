@@ -5,11 +5,7 @@ TARGET = artifact("models/target", "checkpoint")
 rule gradients:
     input:
         model=TARGET,
-        rows=lambda w: rows(
-            "forget",
-            *(["retain"] if w.side == "retain" else []),
-            *(["refusals"] if config["attribution"]["forget_labels"] == "refusal" else []),
-        ),
+        rows=gradient_rows,
     output:
         gradients=f"{R}/gradients/{{side}}/{{draw}}/gradients.safetensors",
         stats=f"{R}/gradients/{{side}}/{{draw}}/stats.json",
@@ -26,7 +22,7 @@ rule gradients:
         runtime=resource("gradients", "minutes"),
         gpu=gpus("gradients"),
     params:
-        config=fixed(block("template", "max_length", "attribution")),
+        config=lambda w: attribution_config("reduction", "token_budget", "precision", *(["forget_labels"] * (w.side == "forget"))),
         code=code("gradients.py"),
     script:
         "../workflow/scripts/gradients.py"
@@ -51,7 +47,7 @@ rule activations:
         runtime=resource("gradients", "minutes"),
         gpu=gpus("gradients"),
     params:
-        config=fixed(block("template", "max_length", "attribution")),
+        config=fixed(attribution_config("calibration_samples", "token_budget", "precision")),
         code=code("activations.py"),
     script:
         "../workflow/scripts/activations.py"

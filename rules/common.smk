@@ -107,6 +107,17 @@ def model_source(wildcards):
 # --- inputs and params of attribution.smk ---
 
 
+def gradient_rows(wildcards):
+    """Retain rows are drawn to match the number of forget rows; refusals matter only as labels of the forget loss."""
+    if wildcards.side == "retain":
+        return rows("forget", "retain")
+    return rows("forget", *(["refusals"] if config["attribution"]["forget_labels"] == "refusal" else []))
+
+
+def attribution_config(*keys):
+    return block("template", "max_length", attribution={key: config["attribution"][key] for key in keys})
+
+
 def name_of(selection):
     return selection.partition("@")[0]
 

@@ -77,7 +77,7 @@ rule report:
         mem_mb=2000,
         runtime=10,
     params:
-        experiment=fixed(canonical([config["experiment"], PROTOCOLS, DRAWN])),
+        experiment=fixed(canonical([config["experiment"], experiment.about(config), PROTOCOLS, DRAWN])),
         template=identity.file_hash("workflow/report/report.html.j2"),
         code=code("report.py"),
     script:

@@ -258,6 +258,10 @@ CHANGES = {
         configure(lambda c: c["selections"]["wagle"].update(gamma=1e-3)),
         {"score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("wagle@gamma-0.001"),
     ),
+    "calibration samples": (
+        configure(lambda c: c["attribution"].update(calibration_samples=3)),
+        {"activations", "score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("wanda"),
+    ),
     "a new ratio": (
         configure(lambda c: c["figures"]["ratio_sweep"]["ratios"].append(0.7)),
         {"mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("wagle@gamma-1e-06/ratio-0.7"),

@@ -145,3 +145,15 @@ def questions(protocols: list[str]) -> list[str]:
     """Under which questions the scoring pass scores paraphrased and perturbed answers for these protocols."""
     table = identity.constant("wagle.protocols", "PROTOCOLS")
     return sorted({table[name]["question"] for name in protocols})
+
+
+def about(config: dict) -> dict[str, str]:
+    """What a report says of an experiment in one line each."""
+    base = config["models"]["base"]
+    return {
+        "Model": base.get("name") or base.get("path") or base.get("package") or "small Llama from scratch",
+        "Data": config["data"]["source"],
+        "Methods": ", ".join(config["methods"]),
+        "Selections": ", ".join(config["selections"]),
+        "Seeds": ", ".join(map(str, config["seeds"])),
+    }

@@ -39,17 +39,10 @@ def _inline(svg: str, number: int) -> str:
     return re.sub(r'(id="|href="#|url\(#)', rf"\1f{number}-", svg)
 
 
-def page(experiment: str, config: dict, tables: dict[str, str], figures: dict[str, str]) -> str:
+def page(experiment: str, about: dict[str, str], tables: dict[str, str], figures: dict[str, str]) -> str:
     """The page from Markdown tables by protocol and SVG texts by figure."""
     template = (identity.ROOT / "workflow/report/report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    about = {
-        "Model": config["models"]["base"].get("name") or config["models"]["base"].get("package") or "small Llama from scratch",
-        "Data": config["data"]["source"],
-        "Methods": ", ".join(config["methods"]),
-        "Selections": ", ".join(config["selections"]),
-        "Seeds": ", ".join(map(str, config["seeds"])),
-    }
     return environment.from_string(template).render(
         experiment=experiment,
         about=about,
