@@ -103,3 +103,50 @@ def test_missing_texts_are_named():
         )
     with pytest.raises(WagleError, match="protocol"):
         protocols.evaluate("mine", log, [])
+
+
+# --- wagle-code against wagle, switch by switch (docs/metrics.md) -------------------------------------------------------
+
+
+def test_switches_that_both_protocols_share():
+    text, code = protocols.PROTOCOLS["wagle"], protocols.PROTOCOLS["wagle-code"]
+    assert {key for key in text if text[key] != code[key]} == {"truth_ratio", "span"}
+
+
+def test_switch_forget_quality_is_p_itself():
+    """Same log, spans made equal: what is left is 1 - p against p (the 1e-12 moves no rank here)."""
+    log = make_log()
+    inside = log["in_span"].copy()
+    log["is_eos"] = np.zeros_like(inside)
+    log["in_span"] = inside
+    starts = np.flatnonzero(inside & ~np.r_[False, inside[:-1]])
+    log["in_span"][starts - 1] = True  # the text's span now has the prompt's last token too; the code's gets one more
+    both = [protocols.evaluate(name, log, make_generations()) for name in ("wagle", "wagle-code")]
+    losses = {
+        s: protocols.split_losses(protocols.Log(log), s, protocols.PROTOCOLS["wagle-code"])
+        for s in ("forget_perturbed", "retain_perturbed")
+    }
+    ratios = [np.exp(-x.perturbed).mean(1) / (np.exp(-x.paraphrased) + 1e-12) for x in losses.values()]
+    assert both[1]["FQ"]["value"] == pytest.approx(stats.ks_2samp(*ratios).pvalue, rel=1e-12)
+    losses = {s: protocols.split_losses(protocols.Log(log), s, protocols.PROTOCOLS["wagle"]) for s in losses}
+    ratios = [np.exp(-x.perturbed).mean(1) / np.exp(-x.paraphrased) for x in losses.values()]
+    assert both[0]["FQ"]["value"] == pytest.approx(1 - stats.ks_2samp(*ratios).pvalue, rel=1e-12)
+
+
+def test_everything_but_fq_and_its_average_is_the_same():
+    found = [protocols.evaluate(name, make_log(), make_generations()) for name in ("wagle", "wagle-code")]
+    different = {metric for metric in found[0] if found[0][metric]["value"] != found[1][metric]["value"]}
+    assert different == {"FQ", "UE Avg"}
+
+
+def test_switch_template_closes_with_a_backslash(tokenizer, rows):
+    """The official code's tag is a matter of the model run: both templates give spans that hold the same answer."""
+    from wagle.prompts import encode
+
+    row = rows["forget"][0]
+    spans = []
+    for template in ("[INST] {question} [/INST] {answer}", "[INST] {question} [\\INST] {answer}"):
+        encoded = encode(tokenizer, template, row["question"], row["answer"], 128)
+        assert ("\\INST" in tokenizer.decode(encoded.ids)) is ("\\" in template)
+        spans.append(encoded.ids[encoded.start :])
+    assert spans[0] == spans[1]
