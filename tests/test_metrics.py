@@ -159,3 +159,118 @@ def test_accuracies():
     for bad in ([[np.nan, 0.1]], [[0.1]]):
         with pytest.raises(WagleError):
             metrics.embedding_accuracy(bad)
+
+
+# --- the gaps that mutation testing found -------------------------------------------------------------------------------
+
+NAN = float("nan")
+EMPTY = "0 values of shape (0,). Expected: a list of at least 1."
+ONE_BAD = "1 values are NaN or Inf. Expected: finite values."
+SAMPLES = "sample is empty or has NaN. Expected: one-dimensional samples of numbers."
+SENSES = "wagle, wagle-code, tofu or open-unlearning"
+MESSAGES = {
+    "empty": (lambda: metrics.probability([]), f"loss: {EMPTY}"),
+    "nan": (lambda: metrics.probability([1.0, NAN, NAN]), "loss: 2 values are NaN or Inf. Expected: finite values."),
+    "relative": (lambda: metrics.relative_probability([NAN], [[1.0]]), f"probability: {ONE_BAD}"),
+    "paraphrase": (lambda: metrics.truth_ratio([NAN], [[1.0]], "tofu"), f"paraphrased loss: {ONE_BAD}"),
+    "perturbed": (
+        lambda: metrics.truth_ratio([1.0], [[1.0], [2.0]], "tofu"),
+        "perturbed losses of shape (2, 1). Expected: finite, (1, K) with K >= 1.",
+    ),
+    "variant": (lambda: metrics.truth_ratio([1.0], [[1.0]], "x"), f"truth ratio variant 'x'. Expected: {SENSES}."),
+    "ks first": (
+        lambda: metrics.ks_p([], [1.0]), f"KS test: first {SAMPLES}",
+    ),
+    "ks second": (
+        lambda: metrics.ks_p([1.0], [NAN]), f"KS test: second {SAMPLES}",
+    ),
+    "sense": (lambda: metrics.forget_quality([1.0], [1.0], "x"), f"forget quality in the sense 'x'. Expected: {SENSES}."),
+    "ratios": (lambda: metrics.truth_ratio_score([], True), "truth ratios are empty or have NaN. Expected: one number a row."),
+    "negative": (lambda: metrics.model_utility([-1.0]), "model utility of a negative number. Expected: values in [0, 1]."),
+    "utility": (lambda: metrics.model_utility([NAN]), f"model utility: {ONE_BAD}"),
+    "min-k": (lambda: metrics.min_k([-1.0], 2), "min-k with k = 2. Expected: a share in (0, 1]."),
+    "min-k tokens": (
+        lambda: metrics.min_k([], 0.5), f"token log-probabilities: {EMPTY}",
+    ),
+    "min-k++": (
+        lambda: metrics.min_k_plus_plus([], [], [], 0.5), f"Min-K%++ input: {EMPTY}",
+    ),
+    "positive": (lambda: metrics.auroc([], [1.0]), f"positive scores: {EMPTY}"),
+    "negatives": (lambda: metrics.auroc([1.0], []), f"negative scores: {EMPTY}"),
+    "privleak": (
+        lambda: metrics.privleak(0.5, 1.0),
+        "privleak of AUC 0.5 and 1.0. Expected: AUC in [0, 1], the retrained model's below 1.",
+    ),
+    "hits": (lambda: metrics.exact_memorization([]), f"argmax hits: {EMPTY}"),
+    "strength": (lambda: metrics.extraction_strength([]), f"argmax hits: {EMPTY}"),
+    "similarity": (
+        lambda: metrics.embedding_accuracy([[1.0]]), "similarities: 1 values of shape (1,). Expected: a list of at least 2.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_errors_say_what_was_found_and_expected(name):
+    call, message = MESSAGES[name]
+    with pytest.raises(WagleError) as error:
+        call()
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_privleak_refuses_what_is_no_auc(value):
+    for arguments in ((value, 0.5), (0.5, value)):
+        with pytest.raises(WagleError):
+            metrics.privleak(*arguments)
+    assert metrics.privleak(0, 0) == 0 and metrics.privleak(1, 0.5) == -100 and metrics.privleak(0, 0.5) == 100
+
+
+@pytest.mark.parametrize("sense", ["wagle-code", "open-unlearning"])
+def test_forget_quality_of_the_other_senses(sense):
+    a, b = RNG.lognormal(size=30), RNG.lognormal(0.8, size=25)
+    expected = stats.ks_2samp(a, b).pvalue
+    assert metrics.forget_quality(a.tolist(), b.tolist(), sense) == pytest.approx(expected, rel=1e-9)
+
+
+def test_forget_quality_of_open_unlearning_ties_vanishing_ratios():
+    a, b = np.array([1e-30, 1e-29, 1e-28, 1e-27]), np.array([1e-34, 1e-33, 1e-32, 1e-31])
+    inverse = [1 / (x + 1e-10) for x in (a, b)]
+    assert metrics.forget_quality(a, b, "open-unlearning") == stats.ks_2samp(*inverse).pvalue == 1.0
+    assert metrics.forget_quality(a, b, "tofu") < 0.1
+
+
+def test_low_precision_inputs_are_widened_first():
+    p, q = np.float16([1.0, 2.5]), np.float16([[1.5, 3.0], [0.5, 9.0]])
+    for variant in ("wagle", "wagle-code", "tofu", "open-unlearning"):
+        found = metrics.truth_ratio(p, q, variant)
+        expected = metrics.truth_ratio(p.astype(float), q.astype(float), variant)
+        assert found.dtype == np.float64 and (found == expected).all()
+    assert metrics.truth_ratio_score(np.float16([0.3]), True).dtype == np.float64
+    for result in (metrics.relative_probability(np.float16([0.3]), np.float16([[0.3]])), metrics.probability(np.float16([1.0]))):
+        assert result.dtype == np.float64
+
+
+def test_extremes_stay_defined(recwarn):
+    assert metrics.truth_ratio([1e4], [[0.0]], "wagle")[0] == np.inf
+    assert metrics.truth_ratio([0.0], [[1e4]], "wagle")[0] == 0
+    assert metrics.truth_ratio_score([0.0], False).tolist() == [0.0]
+    for _ in range(50):  # zero rows are filled, not left as memory was
+        rows = metrics.relative_probability(np.zeros(64), np.zeros((64, 2)))
+        assert (rows == 0).all()
+        np.full(64, 7.0)
+    assert not recwarn.list
+
+
+def test_embedding_accuracy_of_two_candidates_and_strictness():
+    assert metrics.embedding_accuracy([[0.2, 0.1], [0.1, 0.2], [0.3, 0.3]]).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_pairs_must_match():
+    for function in (metrics.rouge_l_recall, metrics.containment_accuracy):
+        with pytest.raises(ValueError):
+            function(["a", "b"], ["a"])
+
+
+def test_min_k_takes_the_floor_of_the_share():
+    values = [-5.0, -4.0, -3.0, -2.0, -1.0]
+    assert metrics.min_k(values, 0.5) == -4.5 and metrics.min_k(values, 0.19) == -5.0 and metrics.min_k(values, 1) == -3.0
