@@ -14,7 +14,9 @@ from wagle.tables import label
 
 STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"), ("#E69F00", "v", "-")]
 HATCHES = ["", "//", "..", "xx"]
-MODULES = {  # pattern in a parameter's name -> the label the paper uses (its Fig. 2), in order of drawing
+# Pattern in a parameter's name -> label, in order of drawing. The labels are the paper's (Fig. 2), which does not spell out in,
+# post and ln: read here as the norm before attention, the norm after it, and the last norm. emb and head are ours.
+MODULES = {
     r"embed_tokens|wte": "emb",
     r"input_layernorm": "in",
     r"q_proj": "sa q",

@@ -17,7 +17,7 @@ from wagle.config import WITHOUT_SCORE, score_module
 BASELINES = ("original", "retrained")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Cell:
     """One evaluated model. Baselines have only a method, their own name; dense and lora have no ratio to choose."""
 

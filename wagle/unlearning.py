@@ -40,11 +40,16 @@ def objective(module: str, options: dict):
 
 
 @torch.no_grad()
-def reference_losses(model, rows: list[Encoded], pad_id: int, token_budget: int) -> RowLoss:
-    """Losses of every row at the model's present weights, in row order, on the CPU: NPO's reference, computed once."""
+def reference_losses(model, rows: list[Encoded], pad_id: int, token_budget: int, autocast: str = "none") -> RowLoss:
+    """Losses of every row at the model's present weights, in row order, on the CPU: NPO's reference, computed once.
+
+    `autocast` must be the training run's: a difference of two precisions would enter the log-ratio.
+    """
     columns = [torch.zeros(len(rows)) for _ in RowLoss._fields]
     for batch in by_length([len(row) for row in rows], token_budget):
-        for column, value in zip(columns, answer_loss(model, [rows[i] for i in batch], pad_id), strict=True):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast == "bf16"):
+            losses = answer_loss(model, [rows[i] for i in batch], pad_id)
+        for column, value in zip(columns, losses, strict=True):
             column[batch] = value.float().cpu()
     return RowLoss(*columns)
 
@@ -133,7 +138,7 @@ def unlearn(
     rows = encode_rows(tokenizer, template, forget, max_length, labels, seed)
     others = encode_rows(tokenizer, template, retain, max_length)
     pad = tokenizer.pad_token_id
-    reference = reference_losses(model, rows, pad, token_budget) if objective_module.NEEDS_REFERENCE else None
+    reference = reference_losses(model, rows, pad, token_budget, autocast) if objective_module.NEEDS_REFERENCE else None
     if adapters is not None:
         model = add_adapters(model, seed=seed, **adapters)
     cut = training.plan(len(rows), len(others), batch_size=batch_size, seed=seed, epochs=method.get("epochs", 1),

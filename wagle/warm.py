@@ -80,6 +80,8 @@ def _descends_from(run: str) -> bool:
 def _connect(run: str) -> socket.socket:
     folder = _folder(run)
     address = folder / "socket"
+    if len(os.fsencode(address)) > 100:  # the kernel's limit for a socket's path is 108 bytes
+        raise OSError(f"{address} is too long for a socket")
     for attempt in range(200):
         client = socket.socket(socket.AF_UNIX)
         try:
