@@ -16,9 +16,11 @@ except WagleError as error:
 
 R = f"results/{config['experiment']}"
 SPLITS = sorted(config["data"]["splits"])
+PERTURBED = ["forget_perturbed", "retain_perturbed", "real_authors", "world_facts"]
 METHODS, SELECTIONS = config["methods"], config["selections"]
 PROTOCOLS = config["evaluation"]["protocols"]
 KEPT = [cell.id for cell in CELLS for pattern in config["keep"] if fnmatch.fnmatch(cell.id, pattern)]
+EVALUATED = [*PERTURBED, *(["holdout"] if "holdout" in SPLITS else [])]
 FIGURES = ["sparsity_sweep", "density_module", "ratio_sweep", "density_layer"]
 
 

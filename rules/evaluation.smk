@@ -1,5 +1,4 @@
 # One scoring pass and one round of generation per model (GPU), then metrics as functions of those logs (CPU).
-PERTURBED = ["forget_perturbed", "retain_perturbed", "real_authors", "world_facts"]
 
 
 rule candidates:
@@ -28,7 +27,7 @@ rule candidates:
 rule evaluate:
     input:
         model=lambda w: model_of(w.cell),
-        rows=rows(*PERTURBED),
+        rows=rows(*EVALUATED),
         embedder=artifact("models/embedder", "model"),
         candidates=artifact("evaluations/candidates", "vectors.safetensors"),
     output:

@@ -11,6 +11,7 @@ def longest_common(a, b):
     return table[-1, -1]
 
 
+HOLDOUT = 8  # rows that only membership attacks read
 SPLITS = {"forget_perturbed": (6, 5), "retain_perturbed": (7, 5), "real_authors": (4, 3), "world_facts": (5, 3)}
 
 
@@ -20,7 +21,7 @@ def make_log(seed=0):
         np.random.default_rng(seed),
         {k: [] for k in ("split", "row", "role", "log_prob", "argmax_hit", "in_span", "is_eos")},
     )
-    for split, (rows, k) in SPLITS.items():
+    for split, (rows, k) in {**SPLITS, "holdout": (HOLDOUT, 0)}.items():
         perturbed = [f"perturbed{i}" for i in range(k)]
         roles = ["answer", *perturbed]
         if k == 5:
@@ -36,7 +37,10 @@ def make_log(seed=0):
                 columns["in_span"][-n:] = [False] * 3 + [True] * 5
                 columns["is_eos"][-n:] = [False] * 7 + [True]
     kinds = {"split": object, "role": object, "row": np.int32, "log_prob": np.float32}
-    return {name: np.array(values, dtype=kinds.get(name, bool)) for name, values in columns.items()}
+    log = {name: np.array(values, dtype=kinds.get(name, bool)) for name, values in columns.items()}
+    n = len(log["log_prob"])
+    log |= {"mean": rng.normal(-3, 1, n), "std": rng.uniform(0.5, 2, n)}
+    return log | {"answer_zlib": np.repeat(rng.integers(20, 60, n // 8), 8)}
 
 
 def make_generations(seed=0):

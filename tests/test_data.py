@@ -105,6 +105,12 @@ def test_shared_rows_are_refused(splits):
         data.check_together(splits | {"retain": splits["retain"] + splits["forget"][:1]})
 
 
+def test_a_holdout_that_was_trained_on_is_refused(splits):
+    data.check_together(splits | {"holdout": synthetic.split("holdout", 6, 2, 0)})
+    with pytest.raises(WagleError, match="holdout shares rows with retain"):
+        data.check_together(splits | {"holdout": splits["retain"][:1]})
+
+
 def test_synthetic_rows_have_tofus_shape_and_follow_the_seed():
     for role, columns in data.COLUMNS.items():
         rows = synthetic.split(role, 6, 2, 0)

@@ -109,7 +109,15 @@ def test_min_k_plus_plus():
     assert metrics.min_k_plus_plus(logp, mean, std, 1.0) == 0.0
 
 
+def test_loss_attack():
+    assert metrics.loss_attack([-1.0, -2.0]) == 1.5
+    for bad in ([], [NAN]):
+        with pytest.raises(WagleError, match="token log-probabilities"):
+            metrics.loss_attack(bad)
+
+
 def test_zlib():
+    assert metrics.zlib_size("é" * 9) == len(zlib.compress("é".encode() * 9))
     assert metrics.zlib_ratio(3.0, "abc" * 50) == 3.0 / len(zlib.compress(b"abc" * 50))
 
 

@@ -78,6 +78,7 @@ def test_tofu_protocol_against_plain_numpy():
 def test_open_unlearning_inverts_tofus_ratio():
     log, generations = make_log(), make_generations()
     tofu, other = (protocols.evaluate(name, log, generations, make_log(1)) for name in ("tofu", "open-unlearning"))
+    assert set(other) - set(tofu) == {"MIA loss", "MIA zlib", "MIA min-k", "MIA min-k++", "privleak"}
     for metric, entry in tofu.items():
         if metric != "extraction strength":
             assert other[metric]["value"] == pytest.approx(entry["value"], rel=1e-6), metric
@@ -85,6 +86,42 @@ def test_open_unlearning_inverts_tofus_ratio():
     assert any(misses)
     expected = [0.25 if missed else x for missed, x in zip(misses, tofu["extraction strength"]["rows"], strict=True)]
     assert other["extraction strength"]["rows"] == expected  # a total miss counts 1/n there
+
+
+def test_membership_attacks_count_pairs():
+    """Each attack's AUROC by counting pairs, answers cut out by hand: tokens 3 to 6, EOS last."""
+    log, reference = make_log(), make_log(1)
+
+    def scores(columns, split, attack):
+        starts = [i for i in range(0, len(columns["row"]), 8) if (columns["split"][i], columns["role"][i]) == (split, "answer")]
+        result = []
+        for i in starts:
+            logp = columns["log_prob"][i : i + 8].astype(float)
+            z = ((logp - columns["mean"][i : i + 8]) / columns["std"][i : i + 8])[3:7]
+            loss = -logp[3:].mean()
+            result.append(
+                {
+                    "loss": loss,
+                    "zlib": loss / columns["answer_zlib"][i],
+                    "min-k": -np.sort(logp[3:7])[:1].mean(),
+                    "min-k++": -np.sort(z)[:1].mean(),
+                }[attack]
+            )
+        return result
+
+    def auc(columns, attack):
+        pairs = [
+            (h > f) + 0.5 * (h == f)
+            for h in scores(columns, "holdout", attack)
+            for f in scores(columns, "forget_perturbed", attack)
+        ]
+        return np.mean(pairs)
+
+    found = protocols.evaluate("open-unlearning", log, make_generations(), reference)
+    for attack in ("loss", "zlib", "min-k", "min-k++"):
+        assert found[f"MIA {attack}"]["value"] == pytest.approx(auc(log, attack), rel=1e-12), attack
+    own, retrained = auc(log, "min-k"), auc(reference, "min-k")
+    assert found["privleak"]["value"] == pytest.approx(100 * (retrained - own) / (1 - retrained), rel=1e-9)
 
 
 def test_code_span_has_the_last_prompt_token_and_no_eos():

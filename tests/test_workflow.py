@@ -102,9 +102,9 @@ class Project:
     def write(self, config):
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
-    def snakemake(self, *arguments):
+    def snakemake(self, *arguments, config="tiny.yaml"):
         env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")} | {"PYTHONPATH": str(self.folder)}
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml", *arguments]
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", config, *arguments]
         done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
@@ -352,6 +352,17 @@ def test_a_data_row_of_the_evaluation_retrains_nothing(project, tmp_path):
         assert not (project.folder / "results/filed/models/base").exists()
     finally:
         project.write(project.config)
+
+
+def test_the_papers_grid_plans_whole(project):
+    """3 methods x 6 selections x 6 seeds, the sweeps' further cells, and every protocol's table."""
+    code, text = project.snakemake("--dry-run", "--nolock", "--quiet", "rules", config="config/paper-tofu.yaml")
+    assert code == 0, text[-3000:]
+    counts = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M)}
+    sweep = 5 * 6 + 3 * 3 * 6  # Wanda ratios that are not NPO's own; WAGLE ratios that are not each method's own
+    assert counts["unlearn"] == 3 * 6 * 6 + sweep
+    assert counts["evaluate"] == counts["metrics"] == counts["unlearn"] + 2
+    assert counts["finetune"] == 2 and counts["table1"] == 4 and counts["figure"] == 4
 
 
 def test_an_edit_during_a_run_stops_its_jobs(project):

@@ -132,6 +132,8 @@ def check_together(splits: dict[str, list[dict]]) -> None:
     if shared:
         raise WagleError(f"{len(shared)} rows are in both forget and retain, such as {min(shared)[0]!r}", "disjoint sets")
     for role in ("forget", "retain"):
+        if "holdout" in splits and pairs[role] & {(row["question"], row["answer"]) for row in splits["holdout"]}:
+            raise WagleError(f"holdout shares rows with {role}", "rows that no model was trained on")
         for number, row in enumerate(splits[f"{role}_perturbed"]):
             if (row["question"], row["answer"]) not in pairs[role]:
                 raise WagleError(

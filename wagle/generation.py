@@ -34,9 +34,13 @@ def answers(model, tokenizer, questions: list[str], *, template: str, max_new_to
 
 
 def tasks(splits: dict[str, list[dict]]) -> list[dict]:
-    """What is generated: original question for Rouge-L everywhere, paraphrased question where candidates exist."""
+    """What is generated: original question for Rouge-L everywhere, paraphrased question where candidates exist.
+
+    Rows without perturbed answers (the holdout) are scored, not answered.
+    """
     entries = []
     for split, rows in splits.items():
+        rows = [row for row in rows if "perturbed_answer" in row]
         for number, row in enumerate(rows):
             entry = {"split": split, "row": number, "asked": "original", "question": row["question"], "answer": row["answer"]}
             entries.append(entry)

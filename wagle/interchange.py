@@ -31,6 +31,11 @@ NAMES = {
     "extraction strength": "extraction_strength",
     **{f"{name} truth ratio": f"{prefix}_Truth_Ratio" for name, prefix in PREFIXES.items()},
     "forget truth ratio": "forget_truth_ratio",
+    "MIA loss": "mia_loss",
+    "MIA zlib": "mia_zlib",
+    "MIA min-k": "mia_min_k",
+    "MIA min-k++": "mia_min_k_plus_plus",
+    "privleak": "privleak",
 }
 
 

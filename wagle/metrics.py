@@ -139,9 +139,19 @@ def min_k_plus_plus(log_probs, mean, std, k: float) -> float:
     return min_k(z, k)
 
 
+def loss_attack(log_probs) -> float:
+    """Mean loss of the tokens: up = less likely a member. Raises WagleError for an empty text or NaN."""
+    return -float(finite("token log-probabilities", log_probs).mean())
+
+
+def zlib_size(text: str) -> int:
+    """Size of the text in bytes after zlib's default compression: how much there is to know in it."""
+    return len(zlib.compress(text.encode("utf-8")))
+
+
 def zlib_ratio(loss: float, text: str) -> float:
-    """Mean loss over the compressed size of the answer in bytes."""
-    return float(loss) / len(zlib.compress(text.encode("utf-8")))
+    """Mean loss over the compressed size of the answer (arXiv 2012.07805): up = less likely a member."""
+    return float(loss) / zlib_size(text)
 
 
 def auroc(positive, negative) -> float:

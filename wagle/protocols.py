@@ -21,8 +21,11 @@ from wagle.metrics import (
     extraction_strength,
     finite,
     forget_quality,
+    loss_attack,
     min_k,
+    min_k_plus_plus,
     model_utility,
+    privleak,
     probability,
     relative_probability,
     rouge_l_recall,
@@ -215,6 +218,31 @@ def memorization(log: Log, rows: int | None, no_match: float | None) -> dict[str
     return {"exact memorization": _mean(exact), "extraction strength": _mean(strength)}
 
 
+def membership(log: Log) -> dict[str, dict]:
+    """AUROC of four attacks, forget rows (members) labelled 0, holdout rows 1, score up = less likely a member.
+
+    Loss and zlib on the answer with EOS, Min-K% and Min-K%++ (k = 0.4) on the answer without. 0.5: forget rows look like
+    rows that were never seen; lower: still known.
+    """
+    scores: dict[str, dict[str, list[float]]] = {}
+    for split in ("forget_perturbed", "holdout"):
+        for row in range(log.number(split, None)):
+            text = (split, row, "answer")
+            inside = log.column("in_span", *text)
+            answer = inside & ~log.column("is_eos", *text)
+            logp, mean, std = (log.column(name, *text).astype(np.float64) for name in ("log_prob", "mean", "std"))
+            loss = loss_attack(logp[inside])
+            found = {
+                "loss": loss,
+                "zlib": loss / int(log.column("answer_zlib", *text)[0]),
+                "min-k": -min_k(logp[answer], 0.4),
+                "min-k++": -min_k_plus_plus(logp[answer], mean[answer], std[answer], 0.4),
+            }
+            for name, score in found.items():
+                scores.setdefault(name, {}).setdefault(split, []).append(score)
+    return {f"MIA {name}": _bootstrap(auroc, s["holdout"], s["forget_perturbed"]) for name, s in scores.items()}
+
+
 def evaluate(protocol: str, columns: dict, generations: list[dict], reference: dict | None = None) -> dict[str, dict]:
     """All metrics of one model under `protocol`: {metric: {value, se, n}}, means also with `rows`, their per-row values.
 
@@ -228,7 +256,16 @@ def evaluate(protocol: str, columns: dict, generations: list[dict], reference: d
     splits = {name: split_losses(log, split, switches, generations) for split, name in ALL_SPLITS.items()}
     other = split_losses(Log(reference), "forget_perturbed", switches) if reference else None
     found = tofu_metrics(splits, switches["truth_ratio"], other)
-    return found | memorization(log, switches["rows"], None if protocol == "open-unlearning" else 0.0)
+    found |= memorization(log, switches["rows"], None if protocol == "open-unlearning" else 0.0)
+    if protocol == "open-unlearning" and "holdout" in log.rows:
+        found |= membership(log)
+        if reference:
+            auc, retrained = found["MIA min-k"], membership(Log(reference))["MIA min-k"]["value"]
+            if retrained < 1:  # privleak divides by 1 - AUC of the retrained model
+                scale = 100 / (1 - retrained)
+                value = privleak(auc["value"], retrained)
+                found["privleak"] = {"value": value, "se": scale * auc["se"], "n": auc["n"]}
+    return found
 
 
 def without_rows(result: dict[str, dict]) -> dict[str, dict]:

@@ -7,6 +7,7 @@ Rows of the log (`tokens.parquet`), one per predicted token, BOS excluded, in or
     token_id, log_prob   the token and its log-probability in nats (fp32)
     argmax_hit           the model's most likely token is this one
     in_span, is_eos      the token carries loss; it is the closing EOS
+    answer_zlib          compressed size of the text's answer in bytes (zlib attack)
     mean, std            mean and standard deviation of the log-probabilities over the vocabulary at this position, under the
                          model's own distribution (Min-K%++)
 """
@@ -19,6 +20,7 @@ import torch
 
 from wagle.batching import by_length, collate
 from wagle.errors import WagleError
+from wagle.metrics import zlib_size
 from wagle.prompts import Encoded, encode
 
 FLOATS = ("log_prob", "mean", "std")
@@ -90,6 +92,7 @@ def score(model, tokenizer, splits: dict[str, list[dict]], *, template: str, max
         "split": np.repeat(np.array([entry[0] for entry in index], dtype=object), lengths),
         "row": np.repeat(np.array([entry[1] for entry in index], dtype=np.int32), lengths),
         "role": np.repeat(np.array([entry[2] for entry in index], dtype=object), lengths),
+        "answer_zlib": np.repeat(np.array([zlib_size(entry[4]) for entry in index], dtype=np.int32), lengths),
     }
     for name in ("token_id", "log_prob", "argmax_hit", "in_span", "is_eos", "mean", "std"):
         log[name] = np.concatenate([columns[name] for columns in scored])

@@ -19,7 +19,8 @@ TOFU = {
     "Memorization": ["exact memorization", "extraction strength"],
     "Utility": ["retain probability", "retain Rouge-L", "retain truth ratio", "model utility"],
 }
-LAYOUTS = {"wagle": PAPER, "wagle-code": PAPER, "tofu": TOFU, "open-unlearning": TOFU}
+MEMBERSHIP = {"Membership": ["MIA loss", "MIA zlib", "MIA min-k", "MIA min-k++", "privleak"]}  # needs a holdout split
+LAYOUTS = {"wagle": PAPER, "wagle-code": PAPER, "tofu": TOFU, "open-unlearning": TOFU | MEMBERSHIP}
 BOLD = ("UE Avg", "UT Avg", "model utility")
 NAMES = {"graddiff": "GradDiff", "npo": "NPO", "po": "PO", "lora": "LoRA", "wagle": "WAGLE", "snip": "SNIP"}
 
