@@ -59,6 +59,7 @@ def tiny(embedder):
     }
     method = {"lr": 1.0e-3, "epochs": 1, "weight_decay": 0.1, "ratio": 0.5}
     config["methods"] = {"npo": dict(method), "po": dict(method), "ascent": method | {"module": "my_objective"}}
+    config["evaluation"]["protocols"] = ["wagle", "tofu"]
     config["evaluation"]["generation"] = {"max_new_tokens": 4, "token_budget": 8192}
     config["evaluation"]["embedder"] = {"source": "path", "path": str(embedder)}
     config["figures"] = {
