@@ -7,8 +7,8 @@ Masks: gradients are clipped on all weights (as the official code does), then se
 weight decay is off and decay is applied to selected weights alone. With zero gradients both moments stay zero, so a frozen
 weight is never written another value: it stays bit-identical, and no copy of the model is needed to restore it.
 
-Notable: a loop of our own rather than transformers.Trainer, for the mask, the shared batches, the resume state without
-pickle and half the start-up time (docs/training.md). Left out: several devices in one run.
+Notable: a loop of our own rather than transformers.Trainer, for the mask, the shared batches and the resume state without
+pickle (docs/training.md). Left out: several devices in one run.
 """
 
 import json
