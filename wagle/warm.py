@@ -1,6 +1,6 @@
 """Start small jobs in a process that has already imported the heavy libraries.
 
-Importing torch, transformers and sentence-transformers takes 4-6 s, more than many a small cell computes. The first
+Importing torch, transformers and sentence-transformers takes 3.5 to 6 s, more than many a small cell computes. The first
 job of a local run starts a server that imports those libraries and nothing of this project; each later job is a fork
 of it that runs the job's own script from its first line. A fork has its own memory, random state and exit code, so a
 job's outputs do not depend on which way it was started.
