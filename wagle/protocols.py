@@ -221,8 +221,8 @@ def memorization(log: Log, rows: int | None, no_match: float | None) -> dict[str
 def membership(log: Log) -> dict[str, dict]:
     """AUROC of four attacks, forget rows (members) labelled 0, holdout rows 1, score up = less likely a member.
 
-    Loss and zlib on the answer with EOS, Min-K% and Min-K%++ (k = 0.4) on the answer without. 0.5: forget rows look like
-    rows that were never seen; lower: still known.
+    Loss and zlib on the answer with EOS, Min-K% and Min-K%++ (k = 0.4) on the answer without. 1: forget rows are told
+    apart as members; 0.5: they look like rows that were never seen.
     """
     scores: dict[str, dict[str, list[float]]] = {}
     for split in ("forget_perturbed", "holdout"):
