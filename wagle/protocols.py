@@ -218,14 +218,13 @@ def memorization(log: Log, rows: int | None, no_match: float | None) -> dict[str
     return {"exact memorization": _mean(exact), "extraction strength": _mean(strength)}
 
 
-def membership(log: Log) -> dict[str, dict]:
-    """AUROC of four attacks, forget rows (members) labelled 0, holdout rows 1, score up = less likely a member.
+def membership_scores(log: Log) -> dict[str, tuple[list[float], list[float]]]:
+    """Scores of (holdout rows, forget rows) under four attacks, up = less likely a member.
 
-    Loss and zlib on the answer with EOS, Min-K% and Min-K%++ (k = 0.4) on the answer without. 1: forget rows are told
-    apart as members; 0.5: they look like rows that were never seen.
+    Loss and zlib on the answer with EOS, Min-K% and Min-K%++ (k = 0.4) on the answer without.
     """
-    scores: dict[str, dict[str, list[float]]] = {}
-    for split in ("forget_perturbed", "holdout"):
+    scores: dict[str, tuple[list[float], list[float]]] = {}
+    for side, split in enumerate(("holdout", "forget_perturbed")):
         for row in range(log.number(split, None)):
             text = (split, row, "answer")
             inside = log.column("in_span", *text)
@@ -239,8 +238,23 @@ def membership(log: Log) -> dict[str, dict]:
                 "min-k++": -min_k_plus_plus(logp[answer], mean[answer], std[answer], 0.4),
             }
             for name, score in found.items():
-                scores.setdefault(name, {}).setdefault(split, []).append(score)
-    return {f"MIA {name}": _bootstrap(auroc, s["holdout"], s["forget_perturbed"]) for name, s in scores.items()}
+                scores.setdefault(name, ([], []))[side].append(score)
+    return scores
+
+
+def membership(log: Log, reference: Log | None) -> dict[str, dict]:
+    """AUROC of the four attacks, forget rows (members) labelled 0, holdout rows 1, and privleak against the retrained model.
+
+    1: forget rows are told apart as members; 0.5: they look like rows that were never seen. privleak is left out where
+    the retrained model's AUROC is 1, by whose distance from 1 it divides.
+    """
+    result = {f"MIA {name}": _bootstrap(auroc, *pair) for name, pair in membership_scores(log).items()}
+    if reference is not None:
+        auc, retrained = result["MIA min-k"], auroc(*membership_scores(reference)["min-k"])
+        if retrained < 1:
+            value = privleak(auc["value"], retrained)
+            result["privleak"] = {"value": value, "se": 100 * auc["se"] / (1 - retrained), "n": auc["n"]}
+    return result
 
 
 def evaluate(protocol: str, columns: dict, generations: list[dict], reference: dict | None = None) -> dict[str, dict]:
@@ -258,13 +272,7 @@ def evaluate(protocol: str, columns: dict, generations: list[dict], reference: d
     found = tofu_metrics(splits, switches["truth_ratio"], other)
     found |= memorization(log, switches["rows"], None if protocol == "open-unlearning" else 0.0)
     if protocol == "open-unlearning" and "holdout" in log.rows:
-        found |= membership(log)
-        if reference:
-            auc, retrained = found["MIA min-k"], membership(Log(reference))["MIA min-k"]["value"]
-            if retrained < 1:  # privleak divides by 1 - AUC of the retrained model
-                scale = 100 / (1 - retrained)
-                value = privleak(auc["value"], retrained)
-                found["privleak"] = {"value": value, "se": scale * auc["se"], "n": auc["n"]}
+        found |= membership(log, Log(reference) if reference else None)
     return found
 
 
