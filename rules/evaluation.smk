@@ -52,7 +52,6 @@ rule evaluate:
                 "max_length",
                 scoring=config["evaluation"]["scoring"],
                 generation=config["evaluation"]["generation"],
-                questions=experiment.questions(PROTOCOLS),
             )
         ),
         code=code("evaluate.py"),

@@ -129,6 +129,9 @@ def test_our_logs_as_open_unlearnings_json_give_our_numbers(tmp_path):
     assert exported[0]["model_utility"]["agg_value"] == ours["model utility"]["value"]
     assert exported[0]["ra_Q_A_Prob_normalised"]["agg_value"] == ours["real authors probability"]["value"]
     assert len(exported[0]["exact_memorization"]["value_by_index"]) == 6
+    scores = [np.array([row["score"] for row in log["forget_truth_ratio"]["value_by_index"].values()]) for log in exported]
+    p = stats.ks_2samp(*[1 / (score + 1e-10) for score in scores]).pvalue  # their forget quality, from their field
+    assert p == pytest.approx(ours["forget quality"]["value"], rel=1e-12)
 
 
 def broken(change):

@@ -69,6 +69,13 @@ def test_altered_inputs_are_refused(tmp_path, victim):
         make(tmp_path / "b", [first / "data.txt", first / "model", first / "manifest.json"])
 
 
+def test_a_file_missing_from_a_checkpoint_is_refused(tmp_path):
+    first = make(tmp_path / "a")
+    (first / "model" / "weights").unlink()
+    with pytest.raises(WagleError, match="is gone"):
+        make(tmp_path / "b", [first / "model", first / "manifest.json"])
+
+
 def test_a_file_added_to_a_checkpoint_is_refused(tmp_path):
     first = make(tmp_path / "a")
     (first / "model" / "extra").write_text("x")

@@ -246,6 +246,7 @@ CHANGES = {
     "a metric": (
         edit("wagle/protocols.py", "draws: int = 200", "draws: int = 100"), {"metrics", *SUMMARY}, None,
     ),
+    "a metric's formula": (edit("wagle/metrics.py", "1 - p if sense", "1.0 - p if sense"), {"metrics", *SUMMARY}, None),
     "a figure's style": (edit("wagle/figures.py", '"font.size": 13', '"font.size": 14'), {"figure", "report"}, None),
     "the report's template": (edit("workflow/report/report.html.j2", "<h2>Figures", "<h2>All figures"), {"report"}, None),
     "learning rate of a method": (

@@ -141,12 +141,6 @@ def split_inputs(config: dict, role: str) -> list[str]:
     return [str(found[0] if found else folder / f"{name}.jsonl.gz")]
 
 
-def questions(protocols: list[str]) -> list[str]:
-    """Under which questions the scoring pass scores paraphrased and perturbed answers for these protocols."""
-    table = identity.constant("wagle.protocols", "PROTOCOLS")
-    return sorted({table[name]["question"] for name in protocols})
-
-
 def about(config: dict) -> dict[str, str]:
     """What a report says of an experiment in one line each."""
     base = config["models"]["base"]

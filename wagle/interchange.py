@@ -137,9 +137,10 @@ def _rows(values, stat: str) -> dict:
 
 def to_open_unlearning(columns: dict, generations: list[dict], reference: dict | None = None) -> dict:
     """Our scoring log and generations as open-unlearning's evaluation JSON (`agg_value`, `value_by_index`)."""
-    switches, log, result = PROTOCOLS["open-unlearning"], Log(columns), {}
+    switches, log, result, ratios = PROTOCOLS["open-unlearning"], Log(columns), {}, {}
     for split, name in ALL_SPLITS.items():
         prefix, losses = PREFIXES[name], protocols.split_losses(log, split, switches, generations)
+        ratios[name] = truth_ratio(losses.paraphrased, losses.perturbed, "open-unlearning").tolist()
         parts = {"Prob": losses.answer, "PERT_Prob": losses.perturbed}
         if name in ("forget", "retain"):
             parts["PARA_Prob"] = losses.paraphrased
@@ -151,7 +152,9 @@ def to_open_unlearning(columns: dict, generations: list[dict], reference: dict |
     for metric, entry in protocols.evaluate("open-unlearning", columns, generations, reference).items():
         if metric in NAMES:
             result[NAMES[metric]] = {"agg_value": entry["value"]}
-            if "rows" in entry:
+            if metric.endswith("truth ratio"):  # their rows hold R itself, from which they compute forget quality
+                result[NAMES[metric]]["value_by_index"] = _rows(ratios[metric.removesuffix(" truth ratio")], "score")
+            elif "rows" in entry:
                 result[NAMES[metric]]["value_by_index"] = _rows(entry["rows"], "score")
         elif metric in ("real authors probability", "world facts probability"):
             rows = _rows(entry["rows"], "prob")

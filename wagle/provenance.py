@@ -106,6 +106,9 @@ def check_inputs(paths: list[str]) -> dict[str, str]:
         if path.name == "manifest.json":
             continue
         owner = next((folders[parent] for parent in path.parents if parent in folders), None)
+        for name in listed:
+            if (name == path or path in name.parents) and not name.is_file():
+                raise WagleError(f"{name} is gone, which {owner} recorded", do=f"delete {path} so that its job runs again")
         for file in _files(path):
             found = sha256_file(file)
             if owner is None:

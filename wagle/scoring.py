@@ -12,6 +12,7 @@ Rows of the log (`tokens.parquet`), one per predicted token, BOS excluded, in or
                          model's own distribution (Min-K%++)
 """
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,6 @@ import torch
 
 from wagle.batching import by_length, collate
 from wagle.errors import WagleError
-from wagle.metrics import zlib_size
 from wagle.prompts import Encoded, encode
 
 FLOATS = ("log_prob", "mean", "std")
@@ -82,7 +82,7 @@ def token_scores(model, rows: list[Encoded], pad_id: int, token_budget: int) -> 
 
 
 def score(model, tokenizer, splits: dict[str, list[dict]], *, template: str, max_length: int, token_budget: int,
-          questions: tuple[str, ...] = ("paraphrased",)) -> dict[str, np.ndarray]:  # fmt: skip
+          questions: tuple[str, ...] = ("original", "paraphrased")) -> dict[str, np.ndarray]:  # fmt: skip
     """The log of all texts as columns. Independent of `token_budget` up to fp32 rounding."""
     index = list(texts(splits, questions))
     rows = [encode(tokenizer, template, question, answer, max_length) for *_, question, answer in index]
@@ -92,7 +92,9 @@ def score(model, tokenizer, splits: dict[str, list[dict]], *, template: str, max
         "split": np.repeat(np.array([entry[0] for entry in index], dtype=object), lengths),
         "row": np.repeat(np.array([entry[1] for entry in index], dtype=np.int32), lengths),
         "role": np.repeat(np.array([entry[2] for entry in index], dtype=object), lengths),
-        "answer_zlib": np.repeat(np.array([zlib_size(entry[4]) for entry in index], dtype=np.int32), lengths),
+        "answer_zlib": np.repeat(
+            np.array([len(zlib.compress(entry[4].encode("utf-8"))) for entry in index], dtype=np.int32), lengths
+        ),
     }
     for name in ("token_id", "log_prob", "argmax_hit", "in_span", "is_eos", "mean", "std"):
         log[name] = np.concatenate([columns[name] for columns in scored])

@@ -23,8 +23,7 @@ with recorded(snakemake) as part:
     tokenizer = models.load_tokenizer(checkpoint)
     models.check_pair(model, tokenizer)
     log = scoring.score(
-        model, tokenizer, splits, template=template, max_length=params["max_length"],
-        questions=tuple(params["questions"]), **scoring_options,
+        model, tokenizer, splits, template=template, max_length=params["max_length"], **scoring_options,
     )  # fmt: skip
     scoring.write_log(part.tokens, log)
     entries = generation.tasks(splits)
