@@ -82,6 +82,10 @@ def _connect(run: str) -> socket.socket:
     address = folder / "socket"
     if len(os.fsencode(address)) > 100:  # the kernel's limit for a socket's path is 108 bytes
         raise OSError(f"{address} is too long for a socket")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink():
+        raise OSError(f"{folder} is not ours alone")  # nobody else may receive this job's environment
     for attempt in range(200):
         client = socket.socket(socket.AF_UNIX)
         try:
@@ -90,9 +94,6 @@ def _connect(run: str) -> socket.socket:
         except OSError:
             client.close()
         if attempt == 0:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if folder.stat().st_uid != os.getuid():
-                raise OSError(f"{folder} belongs to somebody else")
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(folder / "starting", os.O_CREAT | os.O_EXCL))
                 _start_server(run)
@@ -145,10 +146,15 @@ def serve(run: str) -> None:
 def _supervise(connection: socket.socket) -> None:
     """Fork once more for the work; report its exit code, or end it when the script at the other side is gone."""
     head, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_LEN(3 * 4))
+    if len(head) < 8 or not ancillary:
+        os._exit(1)
     fds = array.array("i", ancillary[0][2])
     size, body = int.from_bytes(head, "little"), b""
     while len(body) < size:
-        body += connection.recv(size - len(body))
+        chunk = connection.recv(size - len(body))
+        if not chunk:  # the script was killed before it had said what to do
+            os._exit(1)
+        body += chunk
     worker = os.fork()
     if worker == 0:
         connection.close()
