@@ -78,7 +78,7 @@ def _lines(axes, data: pd.DataFrame, x: str, by: str) -> None:
 def _sparsity_sweep(figure, data: pd.DataFrame, show: dict) -> None:
     axes = figure.subplots()
     _lines(axes, data.assign(sparsity=100 * data["sparsity"]), "sparsity", "metric")
-    axes.set(xlabel="Sparsity: share of weights frozen (%)", ylabel="Score (0 to 1, higher is better)")
+    axes.set(xlabel="Nominal sparsity: share frozen of the ranked weights (%)", ylabel="Score (0 to 1, higher is better)")
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     axes.set_title(f"{label(show['method'])} with {label(show['selection'])} masks (0 % = dense)")
 

@@ -8,7 +8,7 @@ import jinja2
 from wagle import identity
 
 FIGURES = {
-    "sparsity_sweep": "Fig. 1. Unlearning efficacy and utility against the share of weights frozen.",
+    "sparsity_sweep": "Fig. 1. Unlearning efficacy and utility against nominal sparsity (Wanda freezes linear layers only).",
     "density_module": "Fig. 2. Share of weights selected in each kind of module.",
     "ratio_sweep": "Fig. A1. Unlearning efficacy and utility against the selection ratio.",
     "density_layer": "Fig. A2. Share of weights selected in each layer.",
