@@ -12,7 +12,7 @@ from wagle.errors import WagleError
 from wagle.prompts import Encoded
 
 
-def by_length(lengths: Sequence[int], token_budget: int, max_rows: int | None = None) -> list[list[int]]:
+def by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Indices of `lengths` in batches, longest first, ties by index; each index once.
 
     A row longer than the budget is a batch of its own. Raises WagleError for a budget below 1.
@@ -24,7 +24,7 @@ def by_length(lengths: Sequence[int], token_budget: int, max_rows: int | None = 
     for index in order:
         current = batches[-1] if batches else None
         full = current is None or (len(current) + 1) * lengths[current[0]] > token_budget
-        if full or (max_rows and len(current) >= max_rows):
+        if full:
             batches.append([index])
         else:
             current.append(index)
