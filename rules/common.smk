@@ -4,7 +4,7 @@ import os
 import re
 
 from wagle import config as experiment
-from wagle import grid, identity
+from wagle import cells, grid, identity
 from wagle.errors import WagleError
 from wagle.identity import canonical
 
@@ -145,7 +145,7 @@ def score_module(selection):
 
 
 def the_cell(wildcards):
-    return grid.Cell.parse(wildcards.cell)
+    return cells.Cell.parse(wildcards.cell)
 
 
 def objective_of(wildcards):
@@ -154,8 +154,8 @@ def objective_of(wildcards):
 
 
 def mask_of(cell):
-    selection = grid.selection_id(cell.selection, cell.gamma)
-    return f"masks/{selection}/{grid.draw(config, cell.selection, cell.seed)}/ratio-{grid.ratio_id(cell.ratio)}"
+    selection = cells.selection_id(cell.selection, cell.gamma)
+    return f"masks/{selection}/{grid.draw(config, cell.selection, cell.seed)}/ratio-{cells.ratio_id(cell.ratio)}"
 
 
 def unlearn_inputs(wildcards):
@@ -199,7 +199,7 @@ def density_inputs():
     for selection in figure["selections"]:
         gamma = SELECTIONS[selection].get("gamma")
         draw = grid.draw(config, selection, config["seeds"][0])
-        folder = f"masks/{grid.selection_id(selection, gamma)}/{draw}/ratio-{grid.ratio_id(figure['ratio'])}"
+        folder = f"masks/{cells.selection_id(selection, gamma)}/{draw}/ratio-{cells.ratio_id(figure['ratio'])}"
         paths += artifact(folder, "density.csv")
     return paths
 

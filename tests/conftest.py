@@ -46,6 +46,6 @@ def checkpoint(model, tokenizer, tmp_path):
 
 @pytest.fixture
 def encoded(tokenizer, rows):
-    from wagle.unlearning import encode_rows
+    from wagle.encoding import encode_rows
 
     return {role: encode_rows(tokenizer, TEMPLATE, rows[role], 128) for role in ("forget", "retain")}

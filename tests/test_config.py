@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from wagle import config, grid
+from wagle.cells import Cell
 from wagle.errors import WagleError
 from wagle.identity import ROOT
 
@@ -23,7 +24,7 @@ def test_shipped_configs_are_valid(path, tmp_path):
     config.validate(loaded, path.name)
     cells = grid.all_cells(loaded)
     assert len({cell.id for cell in cells}) == len(cells)
-    assert [grid.Cell.parse(cell.id) for cell in cells] == cells
+    assert [Cell.parse(cell.id) for cell in cells] == cells
 
 
 def test_paper_grid_is_the_papers():
@@ -98,7 +99,7 @@ def test_cells_shared_by_table_and_sweeps_exist_once():
     cells = grid.all_cells(QUICK)
     table = grid.table_cells(QUICK)
     assert cells[: len(table)] == table
-    main = grid.Cell("npo", "wagle", 0.8, 1e-6, 1)
+    main = Cell("npo", "wagle", 0.8, 1e-6, 1)
     assert main in table and main in grid.sweep_cells(QUICK, "ratio_sweep") and cells.count(main) == 1
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wagle import training, unlearning
+from wagle.encoding import encode_rows
 from wagle.errors import WagleError
 from wagle.objectives import finetune, graddiff
 
@@ -224,5 +225,5 @@ def test_po_needs_refusals(model, tokenizer, rows, checkpoint):
 
 def test_refusals_are_drawn_once_per_row_by_seed(tokenizer, rows):
     refusals = [f"No {i}." for i in range(20)]
-    draws = [unlearning.encode_rows(tokenizer, CELL["template"], rows["forget"], 128, refusals, seed) for seed in (1, 1, 2)]
+    draws = [encode_rows(tokenizer, CELL["template"], rows["forget"], 128, refusals, seed) for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]

@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 from wagle import identity
+from wagle.cells import WITHOUT_SCORE
 from wagle.errors import WagleError
 from wagle.prompts import check_template
 
 SCHEMA = identity.ROOT / "config" / "schema.json"
-WITHOUT_SCORE = ("dense", "lora")  # selections that need no score and no mask
 
 
 def load(path: str | Path) -> dict:

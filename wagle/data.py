@@ -7,6 +7,7 @@ Left out: the order of rows is the source's own; drawing and shuffling belong to
 """
 
 import gzip
+import importlib
 import json
 from pathlib import Path
 
@@ -83,8 +84,8 @@ def load_split(role: str, spec: dict, data: dict, data_dir: str | None) -> list[
     elif source == "hub":
         rows, origin = _from_hub(data["dataset"], name, data["revision"]), f"{data['dataset']}:{name}"
     else:
-        from wagle import synthetic
-
+        # by name: only splits made by it depend on its code (the rule names it)
+        synthetic = importlib.import_module("wagle.synthetic")
         rows, origin = synthetic.split(role, **data.get("synthetic", {})), f"synthetic:{role}"
     if "rows" in spec:
         start, stop = spec["rows"]

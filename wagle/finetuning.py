@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from wagle import training
+from wagle.encoding import encode_rows
 from wagle.objectives.finetune import loss
-from wagle.unlearning import encode_rows
 
 
 def finetune(model, tokenizer, rows: list[dict], *, template: str, max_length: int, lr: float, epochs: int, batch_size: int,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from wagle.cells import Cell
 from wagle.errors import WagleError
-from wagle.grid import Cell
 from wagle.protocols import EFFICACY, UTILITY
 
 COLUMNS = ["experiment", "task", "method", "selection", "ratio", "gamma", "seed", "protocol", "metric", "value"]

@@ -8,23 +8,14 @@ import functools
 import importlib
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from wagle import tensors, training
 from wagle.batching import by_length
+from wagle.encoding import encode_rows
 from wagle.errors import WagleError
 from wagle.losses import RowLoss, answer_loss
-from wagle.prompts import Encoded, encode
-
-
-def encode_rows(tokenizer, template: str, rows: list[dict], max_length: int, refusals: list[str] | None = None, seed: int = 0):
-    """Encoded question-answer rows; with `refusals`, one of them, drawn once per row, replaces each answer."""
-    answers = [row["answer"] for row in rows]
-    if refusals:
-        picks = np.random.default_rng([seed, 2]).integers(len(refusals), size=len(rows))
-        answers = [refusals[i] for i in picks]
-    return [encode(tokenizer, template, row["question"], a, max_length) for row, a in zip(rows, answers, strict=True)]
+from wagle.prompts import Encoded
 
 
 def objective(module: str, options: dict):

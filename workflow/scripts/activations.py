@@ -9,7 +9,8 @@ hand_over()
 import numpy as np
 import torch
 
-from wagle import data, models, tensors, unlearning
+from wagle import data, models, tensors
+from wagle.encoding import encode_rows
 from wagle.gradients import feature_norms
 from wagle.provenance import recorded
 
@@ -21,7 +22,7 @@ with recorded(snakemake) as part:
     picks = sorted(rng.permutation(len(rows))[: options["calibration_samples"]])
     checkpoint = snakemake.input.model[0]
     model, tokenizer = models.load(checkpoint, options["precision"]), models.load_tokenizer(checkpoint)
-    encoded = unlearning.encode_rows(tokenizer, config["template"], [rows[i] for i in picks], config["max_length"])
+    encoded = encode_rows(tokenizer, config["template"], [rows[i] for i in picks], config["max_length"])
     norms = feature_norms(model, encoded, tokenizer.pad_token_id, options["token_budget"])
     shapes = {name: list(x.shape) for name, x in norms.items()}
     tensors.write(part.activations, shapes, torch.float32, norms.items(), {"rows": str(len(picks))})

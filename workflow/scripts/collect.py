@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wagle.grid import Cell
+from wagle.cells import Cell
 from wagle.provenance import recorded
 
 with recorded(snakemake) as part:

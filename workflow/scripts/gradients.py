@@ -9,7 +9,8 @@ hand_over()
 import numpy as np
 import torch
 
-from wagle import data, models, tensors, unlearning
+from wagle import data, models, tensors
+from wagle.encoding import encode_rows
 from wagle.gradients import accumulate
 from wagle.provenance import recorded, write_json
 
@@ -27,7 +28,7 @@ with recorded(snakemake) as part:
         refusals = [row["text"] for row in data.read_rows(files[-1])]
     checkpoint = snakemake.input.model[0]
     model, tokenizer = models.load(checkpoint, options["precision"]), models.load_tokenizer(checkpoint)
-    encoded = unlearning.encode_rows(tokenizer, config["template"], rows, config["max_length"], refusals)
+    encoded = encode_rows(tokenizer, config["template"], rows, config["max_length"], refusals)
     sums, loss = accumulate(model, encoded, tokenizer.pad_token_id, options["token_budget"], options["reduction"])
     norm = float(torch.stack([g.double().square().sum() for g in sums.values()]).sum().sqrt())
     shapes = {name: list(g.shape) for name, g in sums.items()}

@@ -10,7 +10,7 @@ import json
 import torch
 
 from wagle import data, masks, models, unlearning
-from wagle.grid import Cell
+from wagle.cells import Cell
 from wagle.provenance import recorded, write_json
 
 with recorded(snakemake) as part:
