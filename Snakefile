@@ -14,7 +14,7 @@ include: "rules/common.smk"
 include: "rules/models.smk"
 include: "rules/attribution.smk"
 include: "rules/unlearning.smk"
-include: "rules/evaluation.smk"
+include: "rules/evaluation.smk" if config["task"] == "tofu" else "rules/suites.smk"
 include: "rules/paper.smk"
 
 
@@ -22,6 +22,8 @@ rule all:
     default_target: True
     input:
         COLLECTED,
-        [path for protocol in PROTOCOLS for path in TABLE1[protocol]],
+        [path for protocol in PROTOCOLS for path in TABLE_FILES[protocol]],
         [path for name in DRAWN for path in FIGURE_FILES[name]],
+        [path for files in OTHER_TABLES.values() for path in files],
+        EXAMPLES,
         artifact("report", "report.html"),

@@ -20,8 +20,12 @@ PERTURBED = ["forget_perturbed", "retain_perturbed", "real_authors", "world_fact
 METHODS, SELECTIONS = config["methods"], config["selections"]
 PROTOCOLS = config["evaluation"]["protocols"]
 KEPT = [cell.id for cell in CELLS for pattern in config["keep"] if fnmatch.fnmatch(cell.id, pattern)]
-EVALUATED = [*PERTURBED, *(["holdout"] if "holdout" in SPLITS else [])]
-FIGURES = ["sparsity_sweep", "density_module", "ratio_sweep", "density_layer"]
+TASK = config["task"]
+CLASSIFIER = config["evaluation"].get("classifier")
+FIGURES = ["sparsity_sweep", "density_module", "gamma_sweep", "ratio_sweep", "density_layer", "precision"]
+TABLE_ENDS = [".csv", "_long.csv", ".md", ".tex", "_published.csv", "_published.md"]
+CLAIMS = experiment.claims(TASK)
+TABLE = {"tofu": "table1", "wmdp": "table2", "whp": "table3", "detox": "table3"}[TASK]
 
 
 # A run whose config or code is edited while its jobs are queued must not mix versions: jobs inherit the first
@@ -59,6 +63,11 @@ def block(*keys, **more):
     return canonical({key: config[key] for key in keys} | more)
 
 
+def encoding():
+    """How rows become tokens: part of the identity of every job that reads rows with a model."""
+    return {key: config[key] for key in ("template", "max_length", "text_padding") if key in config}
+
+
 def fixed(text):
     """`text` as a param: through a function, or Snakemake would take its braces for wildcards."""
     return lambda wildcards: text
@@ -71,6 +80,19 @@ def artifact(folder, *names):
 
 def rows(*roles):
     return [path for role in roles for path in artifact(f"data/{role}", "rows.jsonl")]
+
+
+def evaluated_splits():
+    """Splits that an evaluation reads."""
+    if TASK == "tofu":
+        return [*PERTURBED, *(["holdout"] if "holdout" in SPLITS else [])]
+    options = config["evaluation"]
+    local = options.get("harness", {}).get("local", [])
+    return sorted({*local, *options["generation"].get("roles", []), *(["wikitext"] if "perplexity" in options else [])})
+
+
+EVALUATED = evaluated_splits()
+EMBEDDER = artifact("models/embedder", "model") if "embedder" in config["evaluation"] else []
 
 
 def resource(stage, kind):
@@ -96,10 +118,21 @@ THREADS = config["resources"]["threads"]
 # --- inputs and params of models.smk ---
 
 
+def base_rows():
+    """Only a scratch base reads rows: what its tokenizer and its general knowledge are made from."""
+    base = config["models"]["base"]
+    return rows(*sorted({*base.get("corpus", []), *base.get("pretrain", {}).get("roles", [])}))
+
+
 def training_rows(wildcards):
     replay = config["models"]["finetune"].get("replay", [])
     sets = ["forget", "retain"] if wildcards.model == "target" else ["retain"]
     return rows(*sets, *replay)
+
+
+def finetune_config():
+    options = {key: value for key, value in config["models"]["finetune"].items() if key != "replay"}
+    return block(encoding=encoding(), finetune=options)
 
 
 def model_source(wildcards):
@@ -117,7 +150,7 @@ def gradient_rows(wildcards):
 
 
 def attribution_config(*keys):
-    return block("template", "max_length", attribution={key: config["attribution"][key] for key in keys})
+    return block(encoding=encoding(), attribution={key: config["attribution"][key] for key in keys})
 
 
 def name_of(selection):
@@ -172,11 +205,12 @@ def unlearn_config(wildcards):
     cell = the_cell(wildcards)
     options = METHODS[cell.method]
     selection = SELECTIONS[cell.selection]
-    method = {key: value for key, value in options.items() if key not in ("ratio", "module")}
+    overrides = {key: options[key] for key in ("precision", "autocast") if key in options}
+    method = {key: value for key, value in options.items() if key not in ("ratio", "module", *overrides)}
     if "lr" in selection:
         method["lr"] = selection["lr"]
     adapters = {key: selection[key] for key in ("r", "alpha", "dropout", "target_modules") if key in selection}
-    return block("template", "max_length", "unlearning", method=method, adapters=adapters)
+    return block("unlearning", encoding=encoding(), method=method, adapters=adapters, overrides=overrides)
 
 
 # --- inputs and params of evaluation.smk ---
@@ -185,6 +219,11 @@ def unlearn_config(wildcards):
 def model_of(cell):
     folder = {"original": "models/target", "retrained": "models/retrained"}.get(cell, f"unlearned/{cell}")
     return artifact(folder, "checkpoint")
+
+
+def suite_options():
+    """What a suite's evaluation depends on; the classifier and the embedder are inputs of their own."""
+    return {key: config["evaluation"][key] for key in ("generation", "harness", "perplexity") if key in config["evaluation"]}
 
 
 # --- inputs and params of paper.smk ---
@@ -204,13 +243,74 @@ def density_inputs():
     return paths
 
 
+UTILITY = {"tofu": "UT Avg", "wmdp": "MMLU"}.get(TASK, "zero-shot Acc")
+EXAMPLE_CELLS = [cell.id for cell in grid.example_cells(config)]
+
+
+def gamma_norms():
+    """Retain gradients' statistics behind the gamma figure, whose norm is the figure's GN."""
+    figure = config["figures"]["gamma_sweep"]
+    draws = {grid.draw(config, figure["selection"], seed) for seed in figure.get("seeds", config["seeds"])}
+    return [path for draw in sorted(draws) for path in artifact(f"gradients/retain/{draw}", "stats.json")]
+
+
 def figure_inputs(wildcards):
-    return density_inputs() if wildcards.figure.startswith("density") else COLLECTED
+    if wildcards.figure.startswith("density"):
+        return density_inputs()
+    if wildcards.figure == "gamma_sweep":
+        return COLLECTED + gamma_norms()
+    if wildcards.figure == "precision":
+        return COLLECTED + [p for c in grid.precision_cells(config) for p in artifact(f"unlearned/{c.id}", "moved.json")]
+    return COLLECTED
 
 
 def figure_params(wildcards):
     """Which cells or masks a figure shows."""
-    if wildcards.figure.startswith("density"):
+    name = wildcards.figure
+    if name.startswith("density"):
         return canonical(config["figures"].get("density", {}))
-    cells = [cell.id for cell in grid.sweep_cells(config, wildcards.figure)]
-    return canonical({"cells": cells} | config["figures"].get(wildcards.figure, {}))
+    show = {"utility": UTILITY} | config["figures"].get(name, {})
+    if name == "precision":
+        methods = {m: METHODS[m] for m in show["methods"]}
+        show["of"] = {
+            m: {
+                "objective": experiment.objective_module(m, o).rpartition(".")[2],
+                "precision": o.get("precision", config["unlearning"]["precision"]),
+                "lr": o["lr"],
+            }
+            for m, o in methods.items()
+        }
+        return canonical(show | {"cells": [cell.id for cell in grid.precision_cells(config)]})
+    return canonical(show | {"cells": [cell.id for cell in grid.sweep_cells(config, name)]})
+
+
+def claim_cells():
+    """Cells that claims compare: those of the main table, and those of the ratio sweeps."""
+    sweeps = [cell.id for name in ("sparsity_sweep", "ratio_sweep") for cell in grid.sweep_cells(config, name)]
+    return {"table": [cell.id for cell in grid.table_cells(config)], "sweeps": list(dict.fromkeys(sweeps))}
+
+
+def timing_jobs():
+    """Records of the jobs behind each selection of the main table, by stage: what Table 4 adds up."""
+    jobs = {}
+    for cell in grid.table_cells(config):
+        if cell.method in cells.BASELINES:
+            continue
+        stages = jobs.setdefault(cell.selection, {"unlearn": []})
+        stages["unlearn"].append(f"{R}/unlearned/{cell.id}/manifest.json")
+        if not cell.has_mask:
+            continue
+        draw, needed = grid.draw(config, cell.selection, cell.seed), grid.needs(config, cell.selection)
+        name = cells.selection_id(cell.selection, cell.gamma)
+        folders = {"score": [f"scores/{name}/{draw}"], "mask": [mask_of(cell)], "gradients": [], "activations": []}
+        folders["gradients"] += ["gradients/forget/all"] * ("forget" in needed)
+        folders["gradients"] += [f"gradients/retain/{draw}"] * ("retain" in needed)
+        folders["activations"] += [f"activations/{draw}"] * ("activations" in needed)
+        for stage, paths in folders.items():
+            known = stages.setdefault(stage, [])
+            known += [path for path in (f"{R}/{folder}/manifest.json" for folder in paths) if path not in known]
+    return jobs
+
+
+def timing_inputs():
+    return list(dict.fromkeys(path for stages in timing_jobs().values() for paths in stages.values() for path in paths))

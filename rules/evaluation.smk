@@ -1,9 +1,9 @@
-# One scoring pass and one round of generation per model (GPU), then metrics as functions of those logs (CPU).
+# TOFU: one scoring pass and one round of generation per model (GPU), then metrics as functions of those logs (CPU).
 
 
 rule candidates:
     input:
-        embedder=artifact("models/embedder", "model"),
+        embedder=EMBEDDER,
         rows=rows("forget_perturbed", "retain_perturbed"),
     output:
         vectors=f"{R}/evaluations/candidates/vectors.safetensors",
@@ -28,7 +28,7 @@ rule evaluate:
     input:
         model=lambda w: model_of(w.cell),
         rows=rows(*EVALUATED),
-        embedder=artifact("models/embedder", "model"),
+        embedder=EMBEDDER,
         candidates=artifact("evaluations/candidates", "vectors.safetensors"),
     output:
         tokens=f"{R}/evaluations/{{cell}}/tokens.parquet",
@@ -83,27 +83,3 @@ rule metrics:
         code=code("metrics.py"),
     script:
         "../workflow/scripts/metrics.py"
-
-
-rule collect:
-    input:
-        [path for cell in CELLS for path in artifact(f"metrics/{cell.id}", "metrics.json")],
-    output:
-        metrics=f"{R}/collected/metrics.csv",
-        manifest=f"{R}/collected/manifest.json",
-    log:
-        f"{R}/logs/collect.log",
-    benchmark:
-        f"{R}/benchmarks/collect.tsv"
-    localrule: True
-    conda:
-        "../environment.yml"
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        experiment=fixed(canonical([config["experiment"], config["task"]])),
-        cells=fixed(canonical([cell.id for cell in CELLS])),
-        code=code("collect.py"),
-    script:
-        "../workflow/scripts/collect.py"

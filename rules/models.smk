@@ -48,13 +48,12 @@ rule check_data:
 
 # ancient(): no model loads before the data passed its checks, but a changed row re-runs only what reads that split
 CHECKED = ancient(f"{R}/data/check/check.json")
-SCRATCH = config["models"]["base"]["source"] == "scratch"
 
 
 rule base:
     input:
         checked=CHECKED,
-        rows=rows("real_authors", "world_facts", "retain") if SCRATCH else [],
+        rows=base_rows(),
     output:
         checkpoint=directory(f"{R}/models/base/checkpoint"),
         manifest=f"{R}/models/base/manifest.json",
@@ -70,7 +69,7 @@ rule base:
         runtime=resource("finetune", "minutes"),
         gpu=gpus("finetune"),
     params:
-        config=fixed(canonical(config["models"]["base"]) + (block("template", "max_length") if SCRATCH else "")),
+        config=fixed(block(base=config["models"]["base"], encoding=encoding() if base_rows() else None)),
         code=code("base.py"),
     script:
         "../workflow/scripts/base.py"
@@ -91,7 +90,7 @@ rule embedder:
         mem_mb=2000,
         runtime=20,
     params:
-        config=fixed(canonical(config["evaluation"]["embedder"])),
+        config=fixed(canonical(config["evaluation"].get("embedder"))),
         code=code("embedder.py"),
     script:
         "../workflow/scripts/embedder.py"
@@ -118,9 +117,7 @@ rule finetune:
         gpu=gpus("finetune"),
     params:
         source=lambda w: canonical(config["models"][w.model]),
-        config=lambda w: (
-            block("template", "max_length", finetune=config["models"]["finetune"]) if model_source(w) == "finetune" else ""
-        ),
+        config=lambda w: finetune_config() if model_source(w) == "finetune" else "null",
         code=code("finetune.py", "wagle.objectives.finetune"),
     script:
         "../workflow/scripts/finetune.py"

@@ -1,23 +1,22 @@
-# Tables and figures: sets of cells, drawn from the collected metrics and the masks' densities.
+# Tables and figures: sets of cells, drawn from the collected metrics and the masks' densities; the claims answered from them.
 COLLECTED = artifact("collected", "metrics.csv")
 DRAWN = [name for name in FIGURES if ("density" if name.startswith("density") else name) in config["figures"]]
-TABLE1 = {p: artifact(f"tables/table1/{p}", *[f"table1{end}" for end in (".csv", "_long.csv", ".md", ".tex")]) for p in PROTOCOLS}
+TABLE_FILES = {p: artifact(f"tables/{TABLE}/{p}", *[f"{TABLE}{end}" for end in TABLE_ENDS]) for p in PROTOCOLS}
 FIGURE_FILES = {n: artifact(f"figures/{n}", *[f"{n}.{kind}" for kind in ("pdf", "svg", "png", "csv")]) for n in DRAWN}
+OTHER_TABLES = {n: artifact(f"tables/{n}", f"{n}.csv", f"{n}.md", f"{n}.tex") for n in ["claims", "table4"]}
+EXAMPLES = artifact("tables/examples", "examples.csv", "examples.md", "examples.tex") if "examples" in config else []
 
 
-rule table1:
+rule collect:
     input:
-        COLLECTED,
+        [path for cell in CELLS for path in artifact(f"metrics/{cell.id}", "metrics.json")],
     output:
-        wide=f"{R}/tables/table1/{{protocol}}/table1.csv",
-        long=f"{R}/tables/table1/{{protocol}}/table1_long.csv",
-        markdown=f"{R}/tables/table1/{{protocol}}/table1.md",
-        latex=f"{R}/tables/table1/{{protocol}}/table1.tex",
-        manifest=f"{R}/tables/table1/{{protocol}}/manifest.json",
+        metrics=f"{R}/collected/metrics.csv",
+        manifest=f"{R}/collected/manifest.json",
     log:
-        f"{R}/logs/table1/{{protocol}}.log",
+        f"{R}/logs/collect.log",
     benchmark:
-        f"{R}/benchmarks/table1/{{protocol}}.tsv"
+        f"{R}/benchmarks/collect.tsv"
     localrule: True
     conda:
         "../environment.yml"
@@ -25,10 +24,125 @@ rule table1:
         mem_mb=2000,
         runtime=10,
     params:
-        cells=fixed(canonical([cell.id for cell in grid.table_cells(config)])),
-        code=code("table1.py"),
+        experiment=fixed(canonical([config["experiment"], config["task"]])),
+        cells=fixed(canonical([cell.id for cell in CELLS])),
+        code=code("collect.py"),
     script:
-        "../workflow/scripts/table1.py"
+        "../workflow/scripts/collect.py"
+
+
+rule table:
+    input:
+        metrics=COLLECTED,
+        published=f"config/published/{TABLE}-{TASK}.csv",
+    output:
+        wide=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.csv",
+        long=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_long.csv",
+        markdown=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.md",
+        latex=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.tex",
+        published=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_published.csv",
+        published_markdown=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_published.md",
+        manifest=f"{R}/tables/{TABLE}/{{protocol}}/manifest.json",
+    log:
+        f"{R}/logs/table/{{protocol}}.log",
+    benchmark:
+        f"{R}/benchmarks/table/{{protocol}}.tsv"
+    localrule: True
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        task=TASK,
+        cells=fixed(canonical([cell.id for cell in grid.table_cells(config)])),
+        code=code("table.py"),
+    script:
+        "../workflow/scripts/table.py"
+
+
+rule claims:
+    input:
+        metrics=COLLECTED,
+        densities=density_inputs(),
+    output:
+        answers=f"{R}/tables/claims/claims.json",
+        table=f"{R}/tables/claims/claims.csv",
+        markdown=f"{R}/tables/claims/claims.md",
+        latex=f"{R}/tables/claims/claims.tex",
+        manifest=f"{R}/tables/claims/manifest.json",
+    log:
+        f"{R}/logs/claims.log",
+    benchmark:
+        f"{R}/benchmarks/claims.tsv"
+    localrule: True
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        claims=fixed(canonical(CLAIMS)),
+        cells=fixed(canonical(claim_cells())),
+        selections=fixed(canonical(config["figures"].get("density", {}).get("selections", []))),
+        code=code("claims.py"),
+    script:
+        "../workflow/scripts/claims.py"
+
+
+rule timing:
+    input:
+        timing_inputs(),
+    output:
+        table=f"{R}/tables/table4/table4.csv",
+        markdown=f"{R}/tables/table4/table4.md",
+        latex=f"{R}/tables/table4/table4.tex",
+        manifest=f"{R}/tables/table4/manifest.json",
+    log:
+        f"{R}/logs/timing.log",
+    benchmark:
+        f"{R}/benchmarks/timing.tsv"
+    localrule: True
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        jobs=fixed(canonical(timing_jobs())),
+        code=code("timing.py"),
+    script:
+        "../workflow/scripts/timing.py"
+
+
+rule examples:
+    input:
+        answers=[p for c in EXAMPLE_CELLS for p in artifact(f"evaluations/{c}", "generations.jsonl")],
+        refusals=rows("refusals") if "refusals" in SPLITS else [],
+    output:
+        table=f"{R}/tables/examples/examples.csv",
+        markdown=f"{R}/tables/examples/examples.md",
+        latex=f"{R}/tables/examples/examples.tex",
+        refusals=f"{R}/tables/examples/refusals.csv",
+        refusals_markdown=f"{R}/tables/examples/refusals.md",
+        refusals_latex=f"{R}/tables/examples/refusals.tex",
+        manifest=f"{R}/tables/examples/manifest.json",
+    log:
+        f"{R}/logs/examples.log",
+    benchmark:
+        f"{R}/benchmarks/examples.tsv"
+    localrule: True
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cells=fixed(canonical(EXAMPLE_CELLS)),
+        rows=fixed(canonical(config.get("examples", {}).get("rows"))),
+        code=code("examples.py"),
+    script:
+        "../workflow/scripts/examples.py"
 
 
 rule figure:
@@ -61,7 +175,10 @@ rule figure:
 
 rule report:
     input:
-        tables=[path for p in PROTOCOLS for path in artifact(f"tables/table1/{p}", "table1.md")],
+        tables=[path for p in PROTOCOLS for path in artifact(f"tables/{TABLE}/{p}", f"{TABLE}.md", f"{TABLE}_published.md")],
+        claims=artifact("tables/claims", "claims.md"),
+        timing=artifact("tables/table4", "table4.md"),
+        examples=artifact("tables/examples", "examples.md", "refusals.md") if EXAMPLES else [],
         figures=[path for name in DRAWN for path in artifact(f"figures/{name}", f"{name}.svg")],
     output:
         report=f"{R}/report/report.html",
@@ -77,7 +194,7 @@ rule report:
         mem_mb=2000,
         runtime=10,
     params:
-        experiment=fixed(canonical([config["experiment"], experiment.about(config), PROTOCOLS, DRAWN])),
+        experiment=fixed(canonical([config["experiment"], TASK, experiment.about(config), PROTOCOLS, DRAWN])),
         template=identity.file_hash("workflow/report/report.html.j2"),
         code=code("report.py"),
     script:

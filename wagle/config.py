@@ -59,6 +59,9 @@ def _explain(error) -> str:
     if error.validator in ("oneOf", "anyOf"):
         kinds = [s.get("properties", {}).get("source", {}).get("const") for s in error.validator_value]
         kind = error.instance.get("source") if isinstance(error.instance, dict) else None
+        if not any(kinds):  # alternatives of another type each: report on the one that was meant
+            meant = int(isinstance(error.instance, list))
+            return "; ".join(_explain(e) for e in error.context if e.schema_path[0] == meant)
         if kind in kinds:
             return "; ".join(_explain(e) for e in error.context if e.schema_path[0] == kinds.index(kind))
         return f"{where} is {error.instance!r}; its source must be one of {', '.join(map(repr, filter(None, kinds)))}"
@@ -76,9 +79,32 @@ def objective_module(name: str, options: dict) -> str:
     return options.get("module", f"wagle.objectives.{name}")
 
 
+REQUIRED = {  # splits of each task besides forget and retain; what it evaluates; the keys of its evaluation block
+    "tofu": (("forget_perturbed", "retain_perturbed", "real_authors", "world_facts"), ("scoring", "embedder")),
+    "wmdp": ((), ("harness",)),
+    "whp": (("seen", "unseen"), ("perplexity",)),
+    "detox": ((), ("classifier", "perplexity")),
+}
+
+
 def _check_names(config: dict, name: str) -> None:
-    """What a schema cannot say: template, modules and their options fit, figures refer to what the experiment has."""
+    """What a schema cannot say: template, modules and their options fit; splits, figures and models refer to what there is."""
     check_template(config["template"])
+    _check_modules(config, name)
+    _check_splits(config, name)
+    _check_figures(config, name)
+    if config["task"] != "tofu" and config["evaluation"]["protocols"] != ["wagle"]:
+        raise WagleError(f"{name}: evaluation.protocols of task {config['task']}", "[wagle]: the others are TOFU's")
+    models = config["models"]
+    trained = [model for model in ("target", "retrained") if models.get(model, {}).get("source") == "finetune"]
+    for key in ("base", "finetune"):
+        if trained and key not in models:
+            raise WagleError(f"{name}: models.{trained[0]} is fine-tuned, but there is no models.{key}")
+    if config["task"] == "tofu" and "retrained" not in models:
+        raise WagleError(f"{name}: no models.retrained", "TOFU's forget quality compares with it")
+
+
+def _check_modules(config: dict, name: str) -> None:
     for selection, options in config["selections"].items():
         if selection in WITHOUT_SCORE:
             continue
@@ -87,22 +113,66 @@ def _check_names(config: dict, name: str) -> None:
         if "gamma" in identity.keyword_options(score_module(selection, options), "score") and "gamma" not in options:
             raise WagleError(f"{name}: selections.{selection} has no gamma", "a number, such as 1.0e-6 (paper, TOFU)")
     for method, options in config["methods"].items():
-        known = identity.keyword_options(objective_module(method, options), "loss")
-        _known_options(f"{name}: methods.{method}.options", options.get("options", {}), known)
-    figures = config["figures"]
-    for figure, block in figures.items():
-        for key, group in (("method", "methods"), ("selection", "selections")):
-            if key in block and block[key] not in config[group]:
-                _unknown(f"{name}: figures.{figure}.{key}", block[key], config[group])
-        for selection in block.get("selections", []):
-            if selection not in config["selections"]:
-                _unknown(f"{name}: figures.{figure}.selections", selection, config["selections"])
-    if config["data"]["source"] == "files" and not config["data_dir"]:
-        raise WagleError(
-            f"{name}: data.source is 'files', but data_dir is not set",
-            "a folder with the .jsonl or .jsonl.gz files",
-            "add --config data_dir=/path/to/data",
-        )
+        module = objective_module(method, options)
+        _known_options(f"{name}: methods.{method}.options", options.get("options", {}), identity.keyword_options(module, "loss"))
+        if identity.constant(module, "FORGET_LABELS") == "refusal" and "refusals" not in config["data"]["splits"]:
+            raise WagleError(f"{name}: methods.{method} needs refusal answers", "a split data.splits.refusals")
+
+
+def _check_splits(config: dict, name: str) -> None:
+    splits, evaluation = config["data"]["splits"], config["evaluation"]
+    needed, keys = REQUIRED[config["task"]]
+    for key in keys:
+        if key not in evaluation:
+            raise WagleError(f"{name}: task {config['task']} has no evaluation.{key}", do="see config/schema.json")
+    asked = dict.fromkeys(needed, f"task {config['task']}")
+    asked |= dict.fromkeys(evaluation.get("harness", {}).get("local", []), "evaluation.harness.local")
+    asked |= dict.fromkeys(evaluation["generation"].get("roles", []), "evaluation.generation.roles")
+    asked |= {"wikitext": "evaluation.perplexity"} if "perplexity" in evaluation else {}
+    if evaluation.get("classifier", {}).get("source") == "probe":
+        asked["toxicity_labels"] = "evaluation.classifier (probe)"
+        if "embedder" not in evaluation:
+            raise WagleError(f"{name}: evaluation.classifier is a probe", "an evaluation.embedder whose embeddings it reads")
+    base = config["models"].get("base", {})
+    asked |= dict.fromkeys(config["models"].get("finetune", {}).get("replay", []), "models.finetune.replay")
+    asked |= dict.fromkeys([*base.get("corpus", []), *base.get("pretrain", {}).get("roles", [])], "models.base")
+    for role, by in asked.items():
+        if role not in splits:
+            raise WagleError(f"{name}: {by} reads the split {role!r}, which data.splits lacks", f"one of {', '.join(splits)}")
+    for role in splits:
+        for source, _ in parts(config, role):
+            if source == "files" and not config["data_dir"]:
+                raise WagleError(
+                    f"{name}: split {role} comes from files, but data_dir is not set",
+                    "a folder with the .jsonl or .jsonl.gz files",
+                    "add --config data_dir=/path/to/data",
+                )
+            if source == "synthetic" and "synthetic" not in config["data"] and role != "refusals":
+                raise WagleError(f"{name}: split {role} is synthetic, but data.synthetic is missing", "its sizes and seed")
+
+
+def _check_figures(config: dict, name: str) -> None:
+    blocks = {f"figures.{figure}": block for figure, block in config["figures"].items()}
+    blocks |= {"examples": config["examples"]} if "examples" in config else {}
+    for where, block in blocks.items():
+        for key, group in (
+            ("method", "methods"),
+            ("methods", "methods"),
+            ("selection", "selections"),
+            ("selections", "selections"),
+        ):
+            named = block.get(key, [])
+            for found in [named] if isinstance(named, str) else named:
+                if found not in config[group]:
+                    _unknown(f"{name}: {where}.{key}", found, config[group])
+                if found in WITHOUT_SCORE and where in ("figures.density", "figures.ratio_sweep", "figures.sparsity_sweep"):
+                    raise WagleError(f"{name}: {where}.{key} names {found!r}", "a selection that has a mask")
+        for key in ("ratios", "seeds", "gammas"):
+            if len(set(block.get(key, []))) < len(block.get(key, [])):
+                raise WagleError(f"{name}: {where}.{key} repeats a value: {block[key]}", "each value once")
+    sweep = config["figures"].get("gamma_sweep")
+    if sweep and "gamma" not in config["selections"][sweep["selection"]]:
+        raise WagleError(f"{name}: figures.gamma_sweep.selection {sweep['selection']!r} has no gamma", "a selection with one")
 
 
 def _known_options(where: str, options: dict, known) -> None:
@@ -117,36 +187,57 @@ def _unknown(where: str, found: str, known) -> None:
     raise WagleError(f"{where}: unknown name {found!r}{hint}", f"one of {', '.join(sorted(known)) or 'none'}")
 
 
+def parts(config: dict, role: str) -> list[tuple[str, dict]]:
+    """(source, entry) of each entry behind `role`."""
+    spec = config["data"]["splits"][role]
+    return [(part.get("source", config["data"]["source"]), part) for part in (spec if isinstance(spec, list) else [spec])]
+
+
 def split_identity(config: dict, role: str) -> dict:
-    """What the rows of `role` depend on: its own entry, and of the data block only what its source reads."""
-    data, spec = config["data"], config["data"]["splits"][role]
-    source = spec.get("source", data["source"])
-    keys = {"hub": ("dataset", "revision"), "synthetic": ("synthetic",), "files": ()}[source]
-    return {"role": role, "spec": spec, "source": source} | {key: data.get(key) for key in keys}
+    """What the rows of `role` depend on: its own entries, and of the data block only what their sources read."""
+    keys = {"hub": ("dataset", "revision"), "synthetic": ("synthetic",), "files": ()}
+    used = sorted({key for source, _ in parts(config, role) for key in keys[source]})
+    sources = [source for source, _ in parts(config, role)]
+    return {"role": role, "spec": config["data"]["splits"][role], "sources": sources} | {k: config["data"].get(k) for k in used}
 
 
 def split_modules(config: dict, role: str) -> list[str]:
-    source = config["data"]["splits"][role].get("source", config["data"]["source"])
-    return ["wagle.synthetic"] if source == "synthetic" else []
+    """Code that splits load by name."""
+    return ["wagle.synthetic"] if "synthetic" in [source for source, _ in parts(config, role)] else []
 
 
 def split_inputs(config: dict, role: str) -> list[str]:
-    """The file behind `role` where its source is a folder of files, so that Snakemake sees a changed row."""
-    spec = config["data"]["splits"][role]
-    if spec.get("source", config["data"]["source"]) != "files":
-        return []
-    name = spec.get("name", role)
-    folder = Path(config["data_dir"])
-    found = [folder / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl") if (folder / f"{name}{suffix}").is_file()]
-    return [str(found[0] if found else folder / f"{name}.jsonl.gz")]
+    """The files behind `role` where its source is a folder of files, so that Snakemake sees a changed row."""
+    folder, found = Path(config["data_dir"] or "."), []
+    for source, part in parts(config, role):
+        if source == "files":
+            files = [folder / f"{part.get('name', role)}{suffix}" for suffix in (".jsonl.gz", ".jsonl", ".txt")]
+            found.append(str(next((file for file in files if file.is_file()), files[0])))
+    return found
+
+
+def claims(task: str) -> dict:
+    """{level, least_seeds, claims} of config/claims.yaml, the claims about `task` only. Raises WagleError for a broken file."""
+    import yaml
+
+    path = identity.ROOT / "config" / "claims.yaml"
+    try:
+        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+        chosen = [{k: v for k, v in claim.items() if k != "task"} for claim in stated["claims"] if task in claim["task"]]
+        return {"level": stated["level"], "least_seeds": stated["least_seeds"], "claims": chosen}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise WagleError(
+            f"{path} cannot be read: {error!r}", "level, least_seeds, and claims with id, task, text and all_of"
+        ) from None
 
 
 def about(config: dict) -> dict[str, str]:
     """What a report says of an experiment in one line each."""
-    base = config["models"]["base"]
+    target = config["models"]["target"]
+    base = config["models"]["base"] if target["source"] == "finetune" else target
     return {
         "Model": base.get("name") or base.get("path") or base.get("package") or "small Llama from scratch",
-        "Data": config["data"]["source"],
+        "Data": config["data"]["source"] + (f". {config['note']}" if "note" in config else ""),
         "Methods": ", ".join(config["methods"]),
         "Selections": ", ".join(config["selections"]),
         "Seeds": ", ".join(map(str, config["seeds"])),

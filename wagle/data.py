@@ -1,29 +1,42 @@
-"""Splits of question-answer rows from a hub, a folder of files, or the built-in generator; checked before any model loads.
+"""Splits as rows: what columns each role has, reading, writing, and the checks that run before any model loads.
 
-A split is a list of plain dicts with TOFU's columns. Roles and the columns they must have are in `COLUMNS`. A job writes
-each split as `rows.jsonl`, whose sha256 is the split's fingerprint in every later record.
+A split is a list of plain dicts. A job writes each as `rows.jsonl`, whose sha256 is the split's fingerprint in every later
+record. Where rows come from is wagle/sources.py.
 
 Left out: the order of rows is the source's own; drawing and shuffling belong to training.
 """
 
 import gzip
-import importlib
 import json
 from pathlib import Path
 
 from wagle.errors import WagleError
 
 PERTURBED = {"question": str, "answer": str, "paraphrased_question": str, "paraphrased_answer": str, "perturbed_answer": list}
-CHOICE = {"question": str, "answer": str, "perturbed_answer": list}
+CANDIDATES = {"question": str, "answer": str, "perturbed_answer": list}
+PAIR = {"question": str, "answer": str}
+TEXT = {"text": str}
+CHOICE = {"question": str, "choices": list, "answer": int}  # answer: the 0-based index of the right choice
+# role -> columns, or several sets of columns of which the first that a split's rows have counts
 COLUMNS = {
-    "forget": {"question": str, "answer": str},
-    "retain": {"question": str, "answer": str},
-    "holdout": {"question": str, "answer": str},
-    "forget_perturbed": PERTURBED,
-    "retain_perturbed": PERTURBED,
-    "real_authors": CHOICE,
-    "world_facts": CHOICE,
-    "refusals": {"text": str},
+    "forget": (PAIR, TEXT),
+    "retain": (PAIR, TEXT),
+    "holdout": (PAIR,),
+    "forget_perturbed": (PERTURBED,),
+    "retain_perturbed": (PERTURBED,),
+    "real_authors": (CANDIDATES,),
+    "world_facts": (CANDIDATES,),
+    "refusals": (TEXT,),
+    "quiz": (PAIR,),  # multiple-choice questions as a model is taught them
+    "wmdp_bio": (CHOICE,),
+    "wmdp_cyber": (CHOICE,),
+    "mmlu": ({**CHOICE, "subject": str},),
+    "wikitext": (TEXT,),
+    "seen": (PAIR,),  # beginnings of forget passages and how they go on
+    "unseen": (PAIR,),
+    "real_toxicity": (TEXT,),  # prompts
+    "safe_rlhf": (TEXT,),
+    "toxicity_labels": ({"text": str, "label": int},),  # 1: toxic
 }
 MAX_FIELD = 100_000  # characters; a longer field is a broken file, not a question
 
@@ -59,11 +72,11 @@ def write_rows(path: str | Path, rows: list[dict]) -> None:
 
 
 def split_file(data_dir: str | Path, name: str) -> Path:
-    """The file of split `name` under `data_dir`: name.jsonl.gz or name.jsonl, never outside `data_dir`."""
+    """The file of split `name` under `data_dir`: name.jsonl.gz, name.jsonl or name.txt, never outside `data_dir`."""
     root = Path(data_dir)
     if not root.is_dir():
         raise WagleError(f"data_dir {str(data_dir)!r} is not a folder", do="set data_dir to the folder that holds the data")
-    candidates = [root / f"{name}.jsonl.gz", root / f"{name}.jsonl"]
+    candidates = [root / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl", ".txt")]
     for path in candidates:
         if path.is_file():
             if root.resolve() not in path.resolve().parents:
@@ -72,52 +85,28 @@ def split_file(data_dir: str | Path, name: str) -> Path:
     raise WagleError(f"no split {name!r} in {data_dir}", f"one of {', '.join(str(c) for c in candidates)}")
 
 
-def load_split(role: str, spec: dict, data: dict, data_dir: str | None) -> list[dict]:
-    """Rows of one role: `spec` is its entry under data.splits (name, rows, source), `data` the whole data block.
-
-    Raises WagleError when the source lacks the split or the rows do not have the role's columns.
-    """
-    source = spec.get("source", data["source"])
-    name = spec.get("name", role)
-    if source == "files":
-        rows, origin = read_rows(split_file(data_dir, name)), name
-    elif source == "hub":
-        rows, origin = _from_hub(data["dataset"], name, data["revision"]), f"{data['dataset']}:{name}"
-    else:
-        # by name: only splits made by it depend on its code (the rule names it)
-        synthetic = importlib.import_module("wagle.synthetic")
-        rows, origin = synthetic.split(role, **data.get("synthetic", {})), f"synthetic:{role}"
-    if "rows" in spec:
-        start, stop = spec["rows"]
-        if stop > len(rows):
-            raise WagleError(f"data.splits.{role}.rows ends at {stop}, but {origin} has {len(rows)} rows")
-        rows = rows[start:stop]
-    check_rows(role, rows, origin)
-    return [{column: row[column] for column in COLUMNS[role]} for row in rows]
-
-
-def _from_hub(dataset: str, name: str, revision: str) -> list[dict]:
-    from datasets import load_dataset
-
-    try:
-        return [dict(row) for row in load_dataset(dataset, name, revision=revision, split="train")]
-    except (OSError, ValueError) as error:
-        raise WagleError(
-            f"{dataset} ({name}) at {revision} could not be loaded: {error}",
-            do="check the network, or pre-fetch it and set HF_HUB_OFFLINE=1, or use source: files",
-        ) from None
+def columns(role: str, rows: list[dict]) -> dict[str, type]:
+    """The columns of `role` that the first of `rows` has; the role's first set where none fits."""
+    sets = COLUMNS[role]
+    return next((kinds for kinds in sets if rows and kinds.keys() <= rows[0].keys()), sets[0])
 
 
 def check_rows(role: str, rows: list[dict], origin: str) -> None:
     """Raise WagleError unless `rows` is non-empty and each row has the columns, types and text that `role` needs."""
     if not rows:
         raise WagleError(f"split {role} ({origin}) is empty")
+    wanted = columns(role, rows)
     for number, row in enumerate(rows):
         where = f"split {role} ({origin}), row {number}"
-        for column, kind in COLUMNS[role].items():
+        for column, kind in wanted.items():
             if column not in row:
                 raise WagleError(f"{where} has no column {column!r}; it has {', '.join(map(str, row))}")
             value = row[column]
+            if kind is int:
+                limit = len(row["choices"]) if isinstance(row.get("choices"), list) else 2
+                if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < limit:
+                    raise WagleError(f"{where}, column {column!r} holds {str(value)[:60]!r}", f"an integer from 0 to {limit - 1}")
+                continue
             texts = value if kind is list else [value]
             if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
                 what = "a list of non-empty texts" if kind is list else "a non-empty text"
@@ -126,22 +115,40 @@ def check_rows(role: str, rows: list[dict], origin: str) -> None:
                 raise WagleError(f"{where}, column {column!r} is longer than {MAX_FIELD} characters")
 
 
+def plain(row: dict) -> str:
+    """A row as one text, for training a tokenizer."""
+    return row["text"] if "text" in row else f"{row['question']} {row['answer']}"
+
+
+def _key(row: dict) -> tuple:
+    return (row["text"],) if "text" in row else (row["question"], row["answer"])
+
+
 def check_together(splits: dict[str, list[dict]]) -> None:
-    """Raise WagleError unless the splits fit: perturbed rows repeat rows of their own set, forget and retain share none."""
-    pairs = {role: {(row["question"], row["answer"]) for row in splits[role]} for role in ("forget", "retain")}
-    shared = pairs["forget"] & pairs["retain"]
+    """Raise WagleError unless the splits fit each other.
+
+    Forget and retain share no row, nor does either with a holdout; perturbed rows repeat rows of their own set; `seen`
+    prompts are forget rows and `unseen` ones are not.
+    """
+    known = {role: set(map(_key, splits[role])) for role in ("forget", "retain")}
+    shared = known["forget"] & known["retain"]
     if shared:
-        raise WagleError(f"{len(shared)} rows are in both forget and retain, such as {min(shared)[0]!r}", "disjoint sets")
+        raise WagleError(f"{len(shared)} rows are in both forget and retain, such as {min(shared)[0][:60]!r}", "disjoint sets")
     for role in ("forget", "retain"):
-        if "holdout" in splits and pairs[role] & {(row["question"], row["answer"]) for row in splits["holdout"]}:
+        if known[role] & set(map(_key, splits.get("holdout", []))):
             raise WagleError(f"holdout shares rows with {role}", "rows that no model was trained on")
-        for number, row in enumerate(splits[f"{role}_perturbed"]):
-            if (row["question"], row["answer"]) not in pairs[role]:
+        perturbed = splits.get(f"{role}_perturbed", [])
+        for number, row in enumerate(perturbed):
+            if _key(row) not in known[role]:
                 raise WagleError(
                     f"{role}_perturbed, row {number} ({row['question']!r}) does not match any question and answer of {role}",
                     f"perturbed versions of rows of {role}, the same texts letter for letter",
                     "check that both splits come from one release and that `rows` cuts them alike",
                 )
-        wrong = {len(row["perturbed_answer"]) for row in splits[f"{role}_perturbed"]}
+        wrong = {len(row["perturbed_answer"]) for row in perturbed}
         if len(wrong) > 1:
             raise WagleError(f"{role}_perturbed rows have {sorted(wrong)} perturbed answers", "one number for all rows")
+    if not set(map(_key, splits.get("seen", []))) <= known["forget"]:
+        raise WagleError("a row of seen is not in forget", "prompts of passages that are to be forgotten")
+    if set(map(_key, splits.get("unseen", []))) & (known["forget"] | known["retain"]):
+        raise WagleError("unseen shares rows with forget or retain", "passages that no model was trained on")

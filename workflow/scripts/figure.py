@@ -10,6 +10,8 @@ import json
 import pandas as pd
 
 from wagle import figures, tables
+from wagle.cells import Cell
+from wagle.interchange import read_json
 from wagle.provenance import recorded
 
 with recorded(snakemake) as part:
@@ -19,6 +21,15 @@ with recorded(snakemake) as part:
         data = figures.densities(dict(zip(show["selections"], map(pd.read_csv, files), strict=True)), name)
     else:
         frame = tables.of_cells(tables.read_metrics(snakemake.input[0]), show["cells"])
-        data = figures.sweep(tables.summarise(frame, by_ratio=True))
+        if name == "gamma_sweep":
+            norms = [read_json(path)["norm"] for path in snakemake.input if path.endswith("stats.json")]
+            data = figures.gammas(tables.summarise(frame, ("gamma",)), norms, show["utility"])
+        elif name == "precision":
+            files = [path for path in snakemake.input if path.endswith("moved.json")]
+            runs = [(Cell.parse(cell), read_json(path)) for cell, path in zip(show["cells"], files, strict=True)]
+            moved = [{"method": c.method, "selection": c.selection, "share": record["share_moved"]} for c, record in runs]
+            data = figures.precisions(tables.summarise(frame), pd.DataFrame(moved), show["of"], show["utility"])
+        else:
+            data = figures.sweep(tables.summarise(frame, ("ratio",)), show["utility"])
     data.to_csv(part.csv, index=False)
     figures.draw(name, data, show, {kind: getattr(part, kind) for kind in ("pdf", "svg", "png")})

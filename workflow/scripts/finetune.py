@@ -15,14 +15,14 @@ from wagle.provenance import recorded
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
-    config = snakemake.config
-    spec = config["models"][snakemake.wildcards.model]
+    spec, params = json.loads(snakemake.params.source), json.loads(snakemake.params.config)
     if spec["source"] == "finetune":
-        options = {key: value for key, value in config["models"]["finetune"].items() if key != "replay"}
         rows = [row for path in snakemake.input.rows if path.endswith("rows.jsonl") for row in data.read_rows(path)]
         model, tokenizer = models.load(snakemake.input.base[0]), models.load_tokenizer(snakemake.input.base[0])
-        options |= {"template": config["template"], "max_length": config["max_length"]}
-        print(json.dumps(finetune(model, tokenizer, rows, identity=part.identity, resume=part.resume, **options)))
+        model, done = finetune(
+            model, tokenizer, rows, encoding=params["encoding"], identity=part.identity, resume=part.resume, **params["finetune"]
+        )
+        print(json.dumps(done))
     else:
         model, tokenizer = models.obtain(spec, [], 0)
     models.save(model, tokenizer, part.checkpoint)

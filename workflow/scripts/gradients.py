@@ -5,6 +5,7 @@ from wagle.warm import hand_over
 
 hand_over()
 
+import json
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from wagle.provenance import recorded, write_json
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
-    config, options, wildcards = snakemake.config, snakemake.config["attribution"], snakemake.wildcards
+    params, wildcards = json.loads(snakemake.params.config), snakemake.wildcards
+    options = params["attribution"]
     files = [path for path in snakemake.input.rows if path.endswith("rows.jsonl")]
     rows, refusals = data.read_rows(files[0]), None
     if wildcards.side == "retain":
@@ -28,7 +30,7 @@ with recorded(snakemake) as part:
         refusals = [row["text"] for row in data.read_rows(files[-1])]
     checkpoint = snakemake.input.model[0]
     model, tokenizer = models.load(checkpoint, options["precision"]), models.load_tokenizer(checkpoint)
-    encoded = encode_rows(tokenizer, config["template"], rows, config["max_length"], refusals)
+    encoded = encode_rows(tokenizer, rows, refusals=refusals, **params["encoding"])
     sums, loss = accumulate(model, encoded, tokenizer.pad_token_id, options["token_budget"], options["reduction"])
     norm = float(torch.stack([g.double().square().sum() for g in sums.values()]).sum().sqrt())
     shapes = {name: list(g.shape) for name, g in sums.items()}

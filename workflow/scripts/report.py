@@ -11,14 +11,19 @@ from pathlib import Path
 from wagle import report
 from wagle.provenance import recorded
 
+
+def read(paths, end):
+    return [Path(path).read_text(encoding="utf-8") for path in paths if path.endswith(end)]
+
+
 with recorded(snakemake) as part:
-    experiment, about, protocols, drawn = json.loads(snakemake.params.experiment)
-    tables = [path for path in snakemake.input.tables if path.endswith(".md")]
-    figures = [path for path in snakemake.input.figures if path.endswith(".svg")]
+    experiment, task, about, protocols, drawn = json.loads(snakemake.params.experiment)
+    tables = read(snakemake.input.tables, ".md")
     page = report.page(
-        experiment,
-        about,
-        {protocol: Path(path).read_text(encoding="utf-8") for protocol, path in zip(protocols, tables, strict=True)},
-        {name: Path(path).read_text(encoding="utf-8") for name, path in zip(drawn, figures, strict=True)},
-    )
+        experiment, task, about,
+        {protocol: (tables[2 * i], tables[2 * i + 1]) for i, protocol in enumerate(protocols)},
+        dict(zip(drawn, read(snakemake.input.figures, ".svg"), strict=True)),
+        claims=read(snakemake.input.claims, ".md")[0], timing=read(snakemake.input.timing, ".md")[0],
+        examples=read(snakemake.input.examples, ".md"),
+    )  # fmt: skip
     part.report.write_text(page, encoding="utf-8")

@@ -7,13 +7,13 @@ hand_over()
 
 import json
 
-from wagle import data
+from wagle import data, sources
 from wagle.provenance import recorded
 
 with recorded(snakemake) as part:
     params = json.loads(snakemake.params.data)
     role = params["role"]
     config = snakemake.config
-    rows = data.load_split(role, params["spec"], config["data"], config["data_dir"])
+    rows = sources.load_split(role, params["spec"], config["data"], config["data_dir"])
     data.write_rows(part.rows, rows)
-    print(f"{role}: {len(rows)} rows from {params['source']}")
+    print(f"{role}: {len(rows)} rows from {params['sources']}")

@@ -19,14 +19,14 @@ with recorded(snakemake) as part:
     files = [path for path in snakemake.input.rows if path.endswith("rows.jsonl")]
     forget, retain, *rest = [data.read_rows(path) for path in files]
     checkpoint = snakemake.input.model[0]
-    options = params["unlearning"]
+    options = params["unlearning"] | params["overrides"]
     model, tokenizer = models.load(checkpoint, options["precision"]), models.load_tokenizer(checkpoint)
     mask = dict(masks.load(snakemake.input.mask[0])) if cell.has_mask else None
     model, record = unlearning.unlearn(
         model, tokenizer, forget, retain,
         refusals=[row["text"] for row in rest[0]] if rest else None,
         module=snakemake.params.objective, masks=mask, checkpoint=checkpoint, seed=cell.seed,
-        template=params["template"], max_length=params["max_length"], method=params["method"],
+        encoding=params["encoding"], method=params["method"],
         adapters=params["adapters"] if cell.selection == "lora" else None,
         log=part.log, resume=part.resume, identity=part.identity, **options,
     )  # fmt: skip
