@@ -10,7 +10,7 @@ from wagle.cells import Cell
 from wagle.errors import WagleError
 from wagle.identity import ROOT
 
-SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
+SHIPPED = sorted({*(ROOT / "config").glob("*.yaml")} - {ROOT / "config" / "claims.yaml"})
 QUICK = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from wagle import data, synthetic
+from wagle import data, sources, synthetic
 from wagle.errors import WagleError
 
 DATA = {"source": "files", "splits": {}}
@@ -24,7 +24,7 @@ def put(folder, name, rows, packed=True):
 def test_files_keep_separators_inside_strings(tmp_path, packed):
     rows = [{"question": "a\u2028b\u0085c?", "answer": "yes"}, {"question": "d?", "answer": "é", "extra": 1}]
     put(tmp_path, "tofu/forget01", rows, packed)
-    found = data.load_split("forget", {"name": "tofu/forget01"}, DATA, tmp_path)
+    found = sources.load_split("forget", {"name": "tofu/forget01"}, DATA, tmp_path)
     assert found == [{"question": row["question"], "answer": row["answer"]} for row in rows]
     data.write_rows(tmp_path / "rows.jsonl", found)
     assert data.read_rows(tmp_path / "rows.jsonl") == found
@@ -32,9 +32,9 @@ def test_files_keep_separators_inside_strings(tmp_path, packed):
 
 def test_rows_cut_a_slice_and_not_beyond(tmp_path):
     put(tmp_path, "full", [{"question": f"{i}?", "answer": "a"} for i in range(5)])
-    assert [r["question"] for r in data.load_split("retain", {"name": "full", "rows": [1, 3]}, DATA, tmp_path)] == ["1?", "2?"]
+    assert [r["question"] for r in sources.load_split("retain", {"name": "full", "rows": [1, 3]}, DATA, tmp_path)] == ["1?", "2?"]
     with pytest.raises(WagleError, match="has 5 rows"):
-        data.load_split("retain", {"name": "full", "rows": [1, 9]}, DATA, tmp_path)
+        sources.load_split("retain", {"name": "full", "rows": [1, 9]}, DATA, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_rows_cut_a_slice_and_not_beyond(tmp_path):
 def test_wrong_rows_are_refused(tmp_path, rows, message):
     put(tmp_path, "bad", rows)
     with pytest.raises(WagleError, match=message):
-        data.load_split("forget", {"name": "bad"}, DATA, tmp_path)
+        sources.load_split("forget", {"name": "bad"}, DATA, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_wrong_rows_are_refused(tmp_path, rows, message):
 def test_broken_files_are_refused(tmp_path, content):
     (tmp_path / "bad.jsonl.gz").write_bytes(content)
     with pytest.raises(WagleError, match="bad"):
-        data.load_split("forget", {"name": "bad"}, DATA, tmp_path)
+        sources.load_split("forget", {"name": "bad"}, DATA, tmp_path)
 
 
 def test_missing_folder_and_file(tmp_path):
     with pytest.raises(WagleError, match="not a folder"):
-        data.load_split("forget", {"name": "x"}, DATA, tmp_path / "nowhere")
+        sources.load_split("forget", {"name": "x"}, DATA, tmp_path / "nowhere")
     with pytest.raises(WagleError, match=r"no split 'x'.*x\.jsonl"):
-        data.load_split("forget", {"name": "x"}, DATA, tmp_path)
+        sources.load_split("forget", {"name": "x"}, DATA, tmp_path)
 
 
 def test_links_out_of_the_data_folder_are_refused(tmp_path):
@@ -81,7 +81,7 @@ def test_links_out_of_the_data_folder_are_refused(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "rows.jsonl").symlink_to(tmp_path / "secret" / "rows.jsonl")
     with pytest.raises(WagleError, match="outside"):
-        data.load_split("forget", {"name": "rows"}, DATA, tmp_path / "data")
+        sources.load_split("forget", {"name": "rows"}, DATA, tmp_path / "data")
 
 
 @pytest.fixture
@@ -112,10 +112,10 @@ def test_a_holdout_that_was_trained_on_is_refused(splits):
 
 
 def test_synthetic_rows_have_tofus_shape_and_follow_the_seed():
-    for role, columns in data.COLUMNS.items():
+    for role in {*data.COLUMNS} - {"quiz", "wmdp_bio", "wmdp_cyber", "mmlu", "wikitext", "seen", "unseen"}:
         rows = synthetic.split(role, 6, 2, 0)
         data.check_rows(role, rows, "synthetic")
-        assert set(columns) <= set(rows[0])
+        assert set(data.columns(role, rows)) <= set(rows[0])
         assert rows == synthetic.split(role, 6, 2, 0)
     assert synthetic.split("forget", 6, 2, 0) != synthetic.split("forget", 6, 2, 1)
     names = [author["name"] for author in synthetic.authors(300, 0)]

@@ -32,7 +32,7 @@ class Difference(NamedTuple):
 
     value: float
     se: float
-    df: int
+    df: float
     n: int
     basis: str
     first: str
@@ -169,9 +169,7 @@ def _density(part: dict, densities: dict[str, pd.DataFrame]) -> Difference:
         else min(map(len, samples)) - 1
     )
     names = [f"{part['selection']} {part[side]}" for side in ("first", "second")]
-    return Difference(
-        float(samples[0].mean() - samples[1].mean()), se, max(1, int(df)), sum(map(len, samples)), "weights", *names
-    )
+    return Difference(float(samples[0].mean() - samples[1].mean()), se, df, sum(map(len, samples)), "weights", *names)
 
 
 def table(answers: list[dict]) -> pd.DataFrame:

@@ -147,8 +147,10 @@ def _check_splits(config: dict, name: str) -> None:
                     "a folder with the .jsonl or .jsonl.gz files",
                     "add --config data_dir=/path/to/data",
                 )
-            if source == "synthetic" and "synthetic" not in config["data"] and role != "refusals":
-                raise WagleError(f"{name}: split {role} is synthetic, but data.synthetic is missing", "its sizes and seed")
+            wanted = ("seed", "authors_total", "authors_forget") if config["task"] == "tofu" else ("seed",)
+            missing = [key for key in wanted if key not in config["data"].get("synthetic", {})]
+            if source == "synthetic" and role != "refusals" and missing:
+                raise WagleError(f"{name}: split {role} is synthetic, but data.synthetic has no {', '.join(missing)}")
 
 
 def _check_figures(config: dict, name: str) -> None:

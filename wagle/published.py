@@ -39,7 +39,8 @@ def beside(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     ours = summary[summary["selection"] != ""][[*KEYS, "mean", "se"]].rename(columns={"mean": "ours"})
     found = published.rename(columns={"value": "published"}).merge(ours, on=KEYS, how="outer", sort=False)
     found["difference"] = found["ours"] - found["published"]
-    order = {key: i for i, key in enumerate(map(tuple, pd.concat([published[KEYS], ours[KEYS]]).itertuples(index=False)))}
+    known = pd.concat([published[KEYS], ours[KEYS]]).drop_duplicates().itertuples(index=False, name=None)
+    order = {key: i for i, key in enumerate(known)}
     rank = [order[tuple(row)] for row in found[KEYS].itertuples(index=False)]
     return (
         found.assign(_o=rank).sort_values("_o")[[*KEYS, "published", "ours", "se", "difference", "source"]].reset_index(drop=True)

@@ -1,8 +1,8 @@
 """Where a split's rows come from: a hub (pinned revision), a folder of files, or the built-in generator.
 
-An entry under data.splits names the rows of one role: `name`, `source`, `rows: [first, last + 1]` or `spread: n` (n rows at
-equal distances), and `form`, which makes text, passages or quiz questions of raw rows (wagle/forms.py). A list of entries
-is one split after another.
+An entry under data.splits names the rows of one role: `name`, `source`; `longest` leaves out rows with more characters; `form`
+makes text, passages or quiz questions of raw rows (wagle/forms.py); `rows: [first, last + 1]` or `spread: n` (n rows at equal
+distances) cuts the result. A list of entries is one split after another.
 
 Notable: the generator is imported by name, so only splits made by it depend on its code.
 """
@@ -23,6 +23,8 @@ def load_split(role: str, spec: dict | list[dict], data: dict, data_dir: str | N
     rows = []
     for part in spec if isinstance(spec, list) else [spec]:
         found, origin = _raw(role, part, data, data_dir)
+        if "longest" in part:
+            found = [row for row in found if sum(map(len, map(str, row.values()))) <= part["longest"]]
         found = forms.apply(part, found, origin)
         if "rows" in part:
             start, stop = part["rows"]
@@ -48,7 +50,7 @@ def _raw(role: str, spec: dict, data: dict, data_dir: str | None) -> tuple[list[
         dataset, revision = spec.get("dataset", data.get("dataset")), spec.get("revision", data.get("revision"))
         return _from_hub(dataset, name, revision, spec.get("split", "train")), f"{dataset}:{name}"
     synthetic = importlib.import_module("wagle.synthetic")
-    return synthetic.split(role, **data.get("synthetic", {})), f"synthetic:{role}"
+    return synthetic.split(name, **data.get("synthetic", {})), f"synthetic:{name}"
 
 
 def _book(path: Path) -> list[dict]:

@@ -8,6 +8,7 @@ Left out: any likeness to real persons; names are joined from syllables. Facts a
 
 import random
 
+from wagle import synthetic_text
 from wagle.errors import WagleError
 
 FIRST = "Alva Bero Cira Dovan Elma Faro Gita Hule Ivor Jana Kelo Lira Moro Nesta Orlo Pira Rilo Sava Tova Ulma".split()
@@ -148,6 +149,15 @@ def _choices(text: str) -> list[dict]:
     return [{"question": q, "answer": a, "perturbed_answer": others} for q, a, *others in parts]
 
 
+OTHER = {
+    "book": synthetic_text.book,
+    "rude": synthetic_text.rude,
+    "toxicity_labels": synthetic_text.remarks,
+    "real_toxicity": lambda seed: synthetic_text.prompts(unseen=True),
+    "safe_rlhf": lambda seed: synthetic_text.prompts(unseen=False),
+}
+
+
 def split(role: str, authors_total: int = 40, authors_forget: int = 8, seed: int = 0) -> list[dict]:
     """Rows of `role`. The last `authors_forget` of `authors_total` authors are the forget set, as in TOFU.
 
@@ -156,6 +166,8 @@ def split(role: str, authors_total: int = 40, authors_forget: int = 8, seed: int
     """
     if role == "refusals":
         return [{"text": line} for line in REFUSALS.splitlines()]
+    if role in OTHER:
+        return OTHER[role](seed)
     if role in ("real_authors", "world_facts"):
         return _choices(REAL_AUTHORS if role == "real_authors" else WORLD_FACTS)
     if not 0 < authors_forget < authors_total:
@@ -170,5 +182,7 @@ def split(role: str, authors_total: int = 40, authors_forget: int = 8, seed: int
         "retain_perturbed": people[: min(kept, authors_forget)],
     }
     if role not in groups:
-        raise WagleError(f"unknown role {role!r}", f"one of {', '.join([*groups, 'refusals', 'real_authors', 'world_facts'])}")
+        raise WagleError(
+            f"unknown role {role!r}", f"one of {', '.join([*groups, *OTHER, 'refusals', 'real_authors', 'world_facts'])}"
+        )
     return [row for author in groups[role] for row in rows(author, seed)]

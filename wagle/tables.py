@@ -27,8 +27,9 @@ NAMES = {"graddiff": "GradDiff", "npo": "NPO", "po": "PO", "lora": "LoRA", "wagl
 
 
 def label(name: str) -> str:
-    """How a method or selection is written in tables and figures."""
-    return NAMES.get(name, name.replace("_", " ").capitalize())
+    """How a method or selection is written in tables and figures: `graddiff-bf16` as GradDiff bf16."""
+    first, *rest = name.split("-", 1)
+    return " ".join([NAMES.get(first, first.replace("_", " ").capitalize()), *rest])
 
 
 def layout(task: str, protocol: str) -> dict[str, list[str]]:

@@ -1,0 +1,132 @@
+"""Published cells beside ours, running times from records, examples side by side, plain tables."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from wagle import examples, figures, published, tables, timing
+from wagle.errors import WagleError
+from wagle.identity import ROOT
+from wagle.provenance import sha256_file
+
+HEAD = "method,selection,metric,value,source\n"
+
+
+def test_published_cells_beside_ours(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text(HEAD + "npo,dense,FQ,0.9,Table 1\nnpo,wagle,FQ,,\n")
+    ours = pd.DataFrame(
+        {"method": ["npo", "npo"], "selection": ["dense", "snip"], "metric": "FQ", "mean": [0.7, 0.5], "se": [0.1, None]}
+    )
+    found = published.beside(ours, published.read(path)).set_index("selection")
+    assert found.loc["dense", "difference"] == pytest.approx(-0.2) and found.loc["dense", "source"] == "Table 1"
+    assert found.loc["wagle", ["published", "ours"]].isna().all() and pd.isna(found.loc["snip", "difference"])
+    assert list(found.index) == ["dense", "wagle", "snip"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD + "npo,dense,FQ,0.9,\n", "value without a source"),
+        (HEAD + "npo,dense,FQ,x,y\n", "cannot be read"),
+        ("a,b\n1,2\n", "cannot be read"),
+        (HEAD + "npo,dense,FQ,,\nnpo,dense,FQ,,\n", "two rows"),
+    ],
+)
+def test_broken_published_cells_are_refused(tmp_path, text, message):
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(WagleError, match=message):
+        published.read(tmp_path / "p.csv")
+
+
+def test_shipped_published_files_cover_their_tables_and_invent_nothing():
+    for name, layout in {"table1-tofu": tables.PAPER, **{f"{t}-{k}": v for t, k, v in (
+        ("table2", "wmdp", tables.suites.LAYOUTS["wmdp"]), ("table3", "whp", tables.suites.LAYOUTS["whp"]),
+        ("table3", "detox", tables.suites.LAYOUTS["detox"]))}}.items():  # fmt: skip
+        frame = published.read(ROOT / "config" / "published" / f"{name}.csv")
+        assert set(frame["metric"]) == {metric for group in layout.values() for metric in group}
+        assert frame["value"].isna().all() or frame.loc[frame["value"].notna(), "source"].str.len().min() > 5
+
+
+def record(folder, seconds):
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    run = {"seconds": seconds, "manifest_sha256": sha256_file(folder / "manifest.json")}
+    (folder / "run.json").write_text(json.dumps(run))
+    return str(folder / "manifest.json")
+
+
+def test_times_add_up(tmp_path):
+    sides = {"forget/all": 60, "retain/seed-1": 30, "retain/seed-2": 90}
+    jobs = {
+        "wagle": {
+            "gradients": [record(tmp_path / f"gradients/{name}", s) for name, s in sides.items()],
+            "score": [record(tmp_path / "scores/1", 6), record(tmp_path / "scores/2", 18)],
+            "mask": [record(tmp_path / "masks/1", 12)],
+            "unlearn": [record(tmp_path / "u/1", 60), record(tmp_path / "u/2", 180)],
+        },
+        "dense": {"unlearn": [record(tmp_path / "u/3", 30)]},
+    }  # fmt: skip
+    found = timing.table(jobs).set_index("selection")
+    assert found.loc["wagle", ["gradients (min)", "score (min)", "mask (min)"]].tolist() == pytest.approx([2, 0.2, 0.2])
+    assert found.loc["wagle", "selection in all (min)"] == pytest.approx(2.4)
+    assert found.loc["wagle", ["unlearning (min)", "unlearning SE"]].tolist() == pytest.approx([2, 1])
+    assert pd.isna(found.loc["dense", "selection in all (min)"]) and found.loc["dense", "runs"] == 1
+
+
+def test_a_record_of_another_run_is_not_believed(tmp_path):
+    path = record(tmp_path / "a", 1)
+    (tmp_path / "a/manifest.json").write_text("{ }")
+    with pytest.raises(WagleError, match="another run"):
+        timing.seconds(path)
+    (tmp_path / "a/run.json").unlink()
+    with pytest.raises(WagleError, match="no run record"):
+        timing.seconds(path)
+
+
+def entry(row, generated, **more):
+    return {"split": "seen", "row": row, "question": f"q{row}", "answer": f"a{row}", "generated": generated} | more
+
+
+def test_examples_stand_side_by_side():
+    answers = {
+        "Original": [entry(0, "x"), entry(1, "y"), entry(0, "z", asked="paraphrased")],
+        "NPO": [entry(0, "w"), entry(1, "v")],
+    }
+    table = examples.collect(answers, 1)
+    assert table[["model", "answer"]].to_numpy().tolist() == [["Original", "x"], ["NPO", "w"]]
+    assert examples.side_by_side(table)["text"].tolist() == ["q0", "a0", "x", "w"]
+    with pytest.raises(WagleError, match="NPO has no answer to seen row 1"):
+        examples.collect(answers | {"NPO": answers["NPO"][:1]}, 2)
+    with pytest.raises(WagleError, match="no generated answers"):
+        examples.collect({"Original": []}, 2)
+
+
+def test_plain_tables_survive_awkward_text():
+    frame = pd.DataFrame({"a": ["50 % | of\nit_", None], "n": [0.12345, float("nan")]})
+    assert tables.plain_markdown(frame).splitlines()[2] == "| 50 % / of it_ | 0.1235 |"
+    latex = tables.plain_latex(frame)
+    assert r"50 \% | of it\_ & 0.1235 \\" in latex and r"\begin{tabular}{lr}" in latex
+
+
+def test_labels():
+    assert [tables.label(n) for n in ("npo", "graddiff-bf16-1e-5", "random", "retain_x")] == [
+        "NPO",
+        "GradDiff bf16-1e-5",
+        "Random",
+        "Retain x",
+    ]
+
+
+def test_gamma_axis_and_precision_table():
+    base = {"protocol": "wagle", "method": "npo", "selection": "wagle", "metric": "UE Avg", "mean": 0.5, "se": 0.1, "seeds": 2}
+    found = figures.gammas(
+        pd.DataFrame([base | {"gamma": 10.0}, base | {"gamma": None, "selection": "dense"}]), [0.5, 1.5], "UT Avg"
+    )
+    assert found["log10(gamma/GN)"].iloc[0] == pytest.approx(1) and pd.isna(found["log10(gamma/GN)"].iloc[1])
+    moved = pd.DataFrame({"method": "m", "selection": "dense", "share": [0.2, 0.4]})
+    of = {"m": {"objective": "graddiff", "precision": "bf16", "lr": 1e-5}}
+    table = figures.precisions(pd.DataFrame([base | {"method": "m", "selection": "dense"}]), moved, of, "UT Avg")
+    assert table.loc[table["metric"] == "share moved", "mean"].iloc[0] == pytest.approx(0.3)
+    assert set(table["precision"]) == {"bf16"} and len(table) == 2
