@@ -120,7 +120,7 @@ THREADS = config["resources"]["threads"]
 
 def base_rows():
     """Only a scratch base reads rows: what its tokenizer and its general knowledge are made from."""
-    base = config["models"]["base"]
+    base = config["models"].get("base", {})
     return rows(*sorted({*base.get("corpus", []), *base.get("pretrain", {}).get("roles", [])}))
 
 

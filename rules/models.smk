@@ -69,7 +69,7 @@ rule base:
         runtime=resource("finetune", "minutes"),
         gpu=gpus("finetune"),
     params:
-        config=fixed(block(base=config["models"]["base"], encoding=encoding() if base_rows() else None)),
+        config=fixed(block(base=config["models"].get("base"), encoding=encoding() if base_rows() else None)),
         code=code("base.py"),
     script:
         "../workflow/scripts/base.py"

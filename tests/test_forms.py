@@ -54,6 +54,13 @@ def test_entries_cut_and_join(tmp_path):
     assert [row["text"].split()[1] for row in both] == ["0", "5"]
 
 
+def test_columns_are_renamed_and_rows_picked():
+    rows = [{"prompt": {"text": "p0"}, "safe": True}, {"prompt": {"text": "p1"}, "safe": False}]
+    assert forms.pick({"columns": {"text": "prompt.text"}, "where": {"safe": False}}, rows, "x") == [{"text": "p1"}]
+    with pytest.raises(WagleError, match=r"no column 'prompt\.body'"):
+        forms.pick({"columns": {"text": "prompt.body"}}, rows, "x")
+
+
 def test_a_book_is_a_text_file(tmp_path):
     (tmp_path / "book.txt").write_bytes("\ufeffFirst line\r\nsecond.\r\n\r\nNext one.\n".encode())
     rows = sources.load_split("forget", {"name": "book", "form": "completion", "words": 5, "prompt_words": 2}, DATA, tmp_path)

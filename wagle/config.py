@@ -140,7 +140,10 @@ def _check_splits(config: dict, name: str) -> None:
         if role not in splits:
             raise WagleError(f"{name}: {by} reads the split {role!r}, which data.splits lacks", f"one of {', '.join(splits)}")
     for role in splits:
-        for source, _ in parts(config, role):
+        for source, part in parts(config, role):
+            lacks = [key for key in ("dataset", "revision") if key not in part and key not in config["data"]]
+            if source == "hub" and lacks:
+                raise WagleError(f"{name}: split {role} comes from the hub, but has no {', '.join(lacks)}", "here or under data")
             if source == "files" and not config["data_dir"]:
                 raise WagleError(
                     f"{name}: split {role} comes from files, but data_dir is not set",

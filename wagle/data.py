@@ -38,7 +38,7 @@ COLUMNS = {
     "safe_rlhf": (TEXT,),
     "toxicity_labels": ({"text": str, "label": int},),  # 1: toxic
 }
-MAX_FIELD = 100_000  # characters; a longer field is a broken file, not a question
+MAX_FIELD = 5_000_000  # characters; a longer field is a broken file, not a question or a paper
 
 
 def read_rows(path: str | Path) -> list[dict]:

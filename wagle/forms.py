@@ -15,6 +15,24 @@ from wagle import identity
 from wagle.errors import WagleError
 
 
+def pick(spec: dict, rows: list[dict], origin: str) -> list[dict]:
+    """Rows whose columns have the values of `where`, under the names of `columns`. Raises WagleError for an unknown column."""
+    if "where" in spec:
+        rows = [row for row in rows if all(_inside(row, path, origin) == value for path, value in spec["where"].items())]
+    if "columns" in spec:
+        rows = [{ours: _inside(row, theirs, origin) for ours, theirs in spec["columns"].items()} for row in rows]
+    return rows
+
+
+def _inside(row: dict, path: str, origin: str):
+    value = row
+    for name in path.split("."):
+        if not isinstance(value, dict) or name not in value:
+            raise WagleError(f"rows of {origin} have no column {path!r}", f"one of {', '.join(map(str, row))}")
+        value = value[name]
+    return value
+
+
 def apply(spec: dict, rows: list[dict], origin: str) -> list[dict]:
     """Rows in the form that `spec` asks for; `rows` themselves where it asks for none. Raises WagleError where it cannot."""
     form, column = spec.get("form"), spec.get("column", "text")

@@ -1,6 +1,6 @@
 """Where a split's rows come from: a hub (pinned revision), a folder of files, or the built-in generator.
 
-An entry under data.splits names the rows of one role: `name`, `source`; `longest` leaves out rows with more characters; `form`
+An entry under data.splits names the rows of one role: `name`, `source`; `where` and `columns` pick and rename; `longest` leaves out rows with more characters; `form`
 makes text, passages or quiz questions of raw rows (wagle/forms.py); `rows: [first, last + 1]` or `spread: n` (n rows at equal
 distances) cuts the result. A list of entries is one split after another.
 
@@ -23,6 +23,7 @@ def load_split(role: str, spec: dict | list[dict], data: dict, data_dir: str | N
     rows = []
     for part in spec if isinstance(spec, list) else [spec]:
         found, origin = _raw(role, part, data, data_dir)
+        found = forms.pick(part, found, origin)
         if "longest" in part:
             found = [row for row in found if sum(map(len, map(str, row.values()))) <= part["longest"]]
         found = forms.apply(part, found, origin)
