@@ -187,3 +187,29 @@ def test_switch_template_closes_with_a_backslash(tokenizer, rows):
         assert ("\\INST" in tokenizer.decode(encoded.ids)) is ("\\" in template)
         spans.append(encoded.ids[encoded.start :])
     assert spans[0] == spans[1]
+
+
+def test_averages_of_the_same_rows_keep_their_correlation():
+    """Perfectly correlated metrics gain nothing by averaging; treated as independent they would seem to."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    se = protocols._together({"a": lambda i: x[i].mean(), "b": lambda i: x[i].mean()}, (400,))
+    assert se[""] == pytest.approx(se["a"]) == pytest.approx(x.std(ddof=1) / 20, rel=0.2)
+    y = rng.normal(size=400)
+    independent = protocols._together({"a": lambda i: x[i].mean(), "b": lambda i: y[i].mean()}, (400,))
+    assert independent[""] == pytest.approx(math.hypot(independent["a"], independent["b"]) / 2, rel=0.15)
+
+
+def test_utilitys_error_is_that_of_row_averages():
+    log, generations = make_log(), make_generations()
+    found, squares = protocols.evaluate("wagle", log, generations), 0.0
+    for name in protocols.SPLIT_NAMES.values():
+        rows = (np.array(found[f"{name} Acc"]["rows"]) + np.array(found[f"{name} Rouge-L"]["rows"])) / 2
+        squares += rows.var(ddof=1) / len(rows)
+    assert found["UT Avg"]["se"] == pytest.approx(math.sqrt(squares) / 3)
+
+
+def test_metrics_of_different_rows_are_not_averaged():
+    generations = make_generations()
+    with pytest.raises(WagleError, match="same rows"):
+        protocols.evaluate("wagle", make_log(), [g for g in generations if (g["split"], g["row"]) != ("world_facts", 4)][1:])

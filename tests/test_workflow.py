@@ -65,8 +65,10 @@ def tiny(embedder):
     config["figures"] = {
         "sparsity_sweep": {"method": "npo", "selection": "wanda", "ratios": [0.25, 0.5]},
         "ratio_sweep": {"selection": "wagle", "ratios": [0.5, 0.9]},
+        "gamma_sweep": {"method": "npo", "selection": "wagle", "gammas": [1.0e-6, 1.0e2]},
         "density": {"selections": ["wagle", "magnitude"], "ratio": 0.5},
     }
+    config["examples"] = {"rows": 1, "selections": ["dense"]}
     return config
 
 
@@ -138,13 +140,13 @@ def test_everything_comes_out(project):
     for protocol in ("wagle", "tofu"):
         for suffix in (".csv", "_long.csv", ".md", ".tex"):
             assert (project.results / f"tables/table1/{protocol}/table1{suffix}").stat().st_size > 100
-    for figure in ("sparsity_sweep", "ratio_sweep", "density_module", "density_layer"):
+    for figure in ("sparsity_sweep", "ratio_sweep", "gamma_sweep", "density_module", "density_layer"):
         for kind in ("pdf", "svg", "png", "csv"):
             assert (project.results / f"figures/{figure}/{figure}.{kind}").stat().st_size > 50
     page = (project.results / "report/report.html").read_text()
     assert (
-        page.count("<svg") == 4
-        and page.count("<table") == 2
+        page.count("<svg") == 5
+        and page.count("<table") == 2 * 2 + 2 + 2  # per protocol: the table and the published cells; claims, times; examples
         and "http" not in re.sub(r"http://www\.w3\.org|http://purl", "", page)[:2000]
     )
 
@@ -154,7 +156,7 @@ def test_metrics_table_has_every_cell_and_protocol(project):
     expected = ["experiment", "task", "method", "selection", "ratio", "gamma", "seed", "protocol", "metric", "value"]
     assert list(frame.columns)[:10] == expected
     cells = frame[["method", "selection", "ratio", "seed"]].drop_duplicates()
-    assert len(cells) == 2 + 3 * 6 + 1 + 3  # baselines, table, sparsity 0.25, ratio 0.9 for each method
+    assert len(cells) == 2 + 3 * 6 + 1 + 3  # baselines, table, sparsity 0.25, ratio 0.9 for each method; gamma is not a key here
     assert set(frame["protocol"]) == {"wagle", "tofu"}
     assert frame["value"].notna().all() and (frame["n"] > 0).all()
 
@@ -194,7 +196,9 @@ def cells(jobs, rule="unlearn"):
     return {CELL.search(what).group(1) for name, what in jobs if name.startswith(rule) and CELL.search(what)}
 
 
-SUMMARY = {"collect", "table1", "figure", "report"}
+SUMMARY = {"collect", "table", "figure", "claims", "report"}
+REDONE = {"unlearn", "evaluate", "metrics", "timing", *SUMMARY}  # cells run again
+RESCORED = {"score", "mask", *REDONE}
 
 
 def edit(path, old, new):
@@ -229,67 +233,80 @@ CHANGES = {
     "resources": (configure(lambda c: c["resources"]["minutes"].update(unlearn=99)), set(), None),
     "a score's code": (
         edit("wagle/scores/wanda.py", "weight.abs() * activations", "activations * weight.abs()"),
-        {"score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("wanda"),
+        RESCORED, on("wanda"),
     ),
     "an outside score's code": (
         edit("my_score.py", "clamp_min(0)", "clamp_min(0.0)"),
-        {"score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("mine"),
+        RESCORED, on("mine"),
     ),
     "a method's code": (
         edit("wagle/objectives/npo.py", "-(2 / beta)", "-(2.0 / beta)"),
-        {"unlearn", "evaluate", "metrics", *SUMMARY}, lambda cell: cell.startswith("npo/"),
+        REDONE | {"examples"}, lambda cell: cell.startswith("npo/"),
     ),
     "top-k": (
         edit("wagle/topk.py", "CHUNK = 1 << 22", "CHUNK = 1 << 21"),
-        {"score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, lambda cell: "/dense" not in cell and "/lora" not in cell,
+        RESCORED, lambda cell: "/dense" not in cell and "/lora" not in cell,
     ),
     "a metric": (
         edit("wagle/protocols.py", "draws: int = 200", "draws: int = 100"), {"metrics", *SUMMARY}, None,
     ),
     "a metric's formula": (edit("wagle/metrics.py", "1 - p if sense", "1.0 - p if sense"), {"metrics", *SUMMARY}, None),
+    "a shared module": (
+        edit("wagle/encoding.py", "number, row in enumerate(rows)", "number, row in enumerate(rows, 0)"),
+        {"base", "finetune", "gradients", "activations", "examples", *RESCORED}, lambda cell: True,
+    ),
+    "a claim": (edit("config/claims.yaml", "tolerance: -0.01", "tolerance: -0.02"), set(), None),  # another task's
+    "a claim of this task": (edit("config/claims.yaml", "level: 0.95", "level: 0.9"), {"claims", "report"}, None),
+    "a published cell": (
+        edit("config/published/table1-tofu.csv", "npo,wagle,FQ,,", "npo,wagle,FQ,0.5,a source"), {"table", "report"}, None,
+    ),
+    "more examples": (configure(lambda c: c["examples"].update(rows=2)), {"examples", "report"}, None),
+    "a method's precision": (
+        configure(lambda c: c["methods"]["po"].update(precision="bf16")), REDONE | {"examples"}, lambda c: c.startswith("po/"),
+    ),
     "a figure's style": (edit("wagle/figures.py", '"font.size": 13', '"font.size": 14'), {"figure", "report"}, None),
     "the report's template": (edit("workflow/report/report.html.j2", "<h2>Figures", "<h2>All figures"), {"report"}, None),
     "learning rate of a method": (
         configure(lambda c: c["methods"]["po"].update(lr=2.0e-3)),
-        {"unlearn", "evaluate", "metrics", *SUMMARY}, lambda cell: cell.startswith("po/"),
+        REDONE | {"examples"}, lambda cell: cell.startswith("po/"),
     ),
     "lora's rank": (
-        configure(lambda c: c["selections"]["lora"].update(r=4)), {"unlearn", "evaluate", "metrics", *SUMMARY}, on("lora"),
+        configure(lambda c: c["selections"]["lora"].update(r=4)), REDONE, on("lora"),
     ),
     "gamma": (
         configure(lambda c: c["selections"]["wagle"].update(gamma=1e-3)),
-        {"score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("wagle@gamma-0.001"),
+        RESCORED, on("wagle@gamma-0.001"),
     ),
     "calibration samples": (
         configure(lambda c: c["attribution"].update(calibration_samples=3)),
-        {"activations", "score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("wanda"),
+        {"activations", *RESCORED}, on("wanda"),
     ),
     "a new ratio": (
         configure(lambda c: c["figures"]["ratio_sweep"]["ratios"].append(0.7)),
-        {"mask", "unlearn", "evaluate", "metrics", *SUMMARY}, on("wagle@gamma-1e-06/ratio-0.7"),
+        REDONE - {"timing"} | {"mask"}, on("wagle@gamma-1e-06/ratio-0.7"),
     ),
     "a removed ratio": (configure(lambda c: c["figures"]["ratio_sweep"]["ratios"].remove(0.9)), SUMMARY, None),
     "a new seed": (
         configure(lambda c: c["seeds"].append(2)),
-        {"gradients", "activations", "score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY},
+        {"gradients", "activations", *RESCORED},
         lambda cell: cell.endswith("seed-2"),
     ),
     "a new method": (
         configure(lambda c: c["methods"].update(graddiff=c["methods"]["npo"])),
-        {"unlearn", "evaluate", "metrics", *SUMMARY}, lambda cell: cell.startswith("graddiff/"),
+        REDONE | {"examples"}, lambda cell: cell.startswith("graddiff/"),
     ),
     "a new protocol": (
         configure(lambda c: c["evaluation"]["protocols"].append("open-unlearning")), {"metrics", *SUMMARY}, None,
     ),
     "the base model": (
         configure(lambda c: c["models"]["base"].update(seed=1)),
-        {"base", "finetune", "gradients", "activations", "score", "mask", "unlearn", "evaluate", "metrics", *SUMMARY},
+        {"base", "finetune", "gradients", "activations", "examples", *RESCORED},
         lambda cell: True,
     ),
     "an edited artifact": (
         edit("results/tiny/metrics/original/metrics.json", '"value"', '"value "'), SUMMARY, None,
     ),
-    "a deleted table": (lambda p: (p.results / "tables/table1/wagle/table1.md").unlink(), {"table1", "report"}, None),
+    "a deleted table": (lambda p: (p.results / "tables/table1/wagle/table1.md").unlink(), {"table", "report"}, None),
     # nothing asks for it: everything made from it is whole and recorded
     "a deleted mask": (lambda p: (p.results / "masks/magnitude/all/ratio-0.5/mask.safetensors").unlink(), set(), None),
 }  # fmt: skip
@@ -364,7 +381,7 @@ def test_the_papers_grid_plans_whole(project):
     sweep = 5 * 6 + 3 * 3 * 6  # Wanda ratios that are not NPO's own; WAGLE ratios that are not each method's own
     assert counts["unlearn"] == 3 * 6 * 6 + sweep
     assert counts["evaluate"] == counts["metrics"] == counts["unlearn"] + 2
-    assert counts["finetune"] == 2 and counts["table1"] == 4 and counts["figure"] == 4
+    assert counts["finetune"] == 2 and counts["table"] == 4 and counts["figure"] == 5
 
 
 def test_an_edit_during_a_run_stops_its_jobs(project):
@@ -402,3 +419,72 @@ def test_a_swapped_checkpoint_is_noticed(project):
         path.write_bytes(original)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert code != 0 and "is not what" in text
+
+
+def suite(project, task):
+    """A small experiment of another task, on made-up text and a few questions."""
+    from wagle import data
+
+    folder = project.folder / "questions"
+    folder.mkdir(exist_ok=True)
+    asked = [{"question": f"Which of {i}?", "choices": ["one", "two", "three", "four"], "answer": i % 4, "subject": "law"}
+             for i in range(8)]  # fmt: skip
+    data.write_rows(folder / "asked.jsonl", asked)
+    config = json.loads(json.dumps(project.config)) | {"experiment": task, "task": task, "data_dir": str(folder), "keep": []}
+    story = {"source": "synthetic", "name": "book", "form": "packed", "words": 24}
+    passages = story | {"form": "completion", "prompt_words": 8}
+    questions = {role: {"name": "asked"} for role in ("wmdp_bio", "wmdp_cyber", "mmlu")}
+    quiz = {"name": "asked", "form": "quiz", "task": "mmlu"}
+    splits = {
+        "wmdp": {"forget": story | {"rows": [0, 8]}, "retain": story | {"rows": [8, 16]}, "quiz": quiz, **questions},
+        "whp": {"forget": passages | {"rows": [0, 8]}, "seen": passages | {"rows": [0, 4]},
+                "unseen": passages | {"rows": [8, 12]},
+                "retain": story | {"rows": [12, 20]}, "wikitext": story | {"rows": [20, 24]}, "quiz": quiz,
+                "mmlu": questions["mmlu"], "refusals": {"source": "synthetic"}},
+        "detox": {"forget": {"source": "synthetic", "name": "rude", "rows": [0, 8]}, "retain": story | {"rows": [0, 8]},
+                  "wikitext": story | {"rows": [8, 12]}, "quiz": quiz, "mmlu": questions["mmlu"]}
+        | {role: {"source": "synthetic"} for role in ("real_toxicity", "safe_rlhf", "toxicity_labels", "refusals")},
+    }[task]  # fmt: skip
+    config["data"] = {"source": "files", "synthetic": {"seed": 0}, "splits": splits}
+    config["models"]["base"]["corpus"] = ["forget", "retain"]
+    config["models"]["base"]["pretrain"]["roles"] = ["retain"]
+    config["models"]["finetune"]["replay"] = ["quiz"]
+    config["selections"] = {"dense": {}, "wagle": {"gamma": 1e-6}}
+    method = {"lr": 1.0e-3, "epochs": 1, "weight_decay": 0.0, "ratio": 0.5}
+    config["methods"] = {"graddiff": method} if task == "wmdp" else {"po": method}
+    roles = {"wmdp": ["wmdp_bio"], "whp": ["seen", "unseen"], "detox": ["real_toxicity", "safe_rlhf"]}[task]
+    local = [role for role in questions if role in splits]
+    evaluation = {
+        "protocols": ["wagle"],
+        "harness": {"local": local, "hub": [], "limit": None, "batch_size": 8, "precision": "fp32"},
+        "generation": {"max_new_tokens": 4, "token_budget": 8192, "roles": roles, "rows": 2},
+    }
+    if task != "wmdp":
+        evaluation["perplexity"] = {"window": 16, "token_budget": 1024}
+    if task == "detox":
+        evaluation |= {"classifier": {"source": "probe"}, "embedder": config["evaluation"]["embedder"]}
+    config["evaluation"] = evaluation
+    config["figures"] = {"density": {"selections": ["wagle"], "ratio": 0.5}}
+    return config
+
+
+@pytest.mark.parametrize(("task", "table"), [("wmdp", "table2"), ("whp", "table3"), ("detox", "table3")])
+def test_other_tasks_from_data_to_report(project, task, table):
+    project.write(suite(project, task))
+    try:
+        code, text = project.snakemake()
+        assert code == 0, text[-6000:]
+        assert project.planned() == set()
+    finally:
+        project.write(project.config)
+    folder = project.folder / "results" / task
+    frame = pd.read_csv(folder / f"tables/{table}/wagle/{table}.csv")
+    assert list(frame["method"].unique()) == ["original", "retrained", "graddiff" if task == "wmdp" else "po"]
+    utility = {"wmdp": "MMLU"}.get(task, "zero-shot Acc")
+    assert frame[["UE Avg", utility]].notna().all().all() and frame["UE Avg"].between(0, 1).all()
+    if task != "wmdp":
+        assert (frame["WikiText PPL"] > 1).all() and frame["TruthfulQA"].isna().all()
+    verdicts = pd.read_csv(folder / "tables/claims/claims.csv")
+    assert set(verdicts["verdict"]) <= {"reproduced", "not reproduced", "undecided", "not tested"} and len(verdicts) == 1
+    answers = pd.read_csv(folder / "tables/examples/examples.csv")
+    assert set(answers["model"]) >= {"Original", "Retrained"} and (folder / "report/report.html").stat().st_size > 1000

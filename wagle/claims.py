@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from wagle.errors import WagleError
-from wagle.figures import module_of
+from wagle.modules import module_of
 
 CELL = ["method", "selection", "ratio"]
 OTHERS = "others"

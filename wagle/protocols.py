@@ -122,37 +122,79 @@ def _rouge(chosen: list[dict]) -> np.ndarray:
     return rouge_l_recall([g["answer"] for g in chosen], [g["generated"] for g in chosen])
 
 
-def _average(parts: list[dict]) -> dict:
-    known = [p["se"] for p in parts if p["se"] is not None]
-    se = math.sqrt(sum(x * x for x in known)) / len(parts) if len(known) == len(parts) else None
-    return {"value": sum(p["value"] for p in parts) / len(parts), "se": se, "n": min(p["n"] for p in parts)}
+def _together(statistics: dict, sizes: tuple[int, ...], draws: int = 200) -> dict[str, float]:
+    """Bootstrap standard errors of statistics of the same rows, and of their plain mean (key ""), all from the same draws.
+
+    Each statistic maps one index array per sample to a number. Rows are drawn once for all, so what correlates stays so.
+    """
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(draws):
+        index = [rng.integers(size, size=size) for size in sizes]
+        found.append([statistic(*index) for statistic in statistics.values()])
+    values = np.array(found)
+    return dict(zip([*statistics, ""], [*values.std(0, ddof=1), values.mean(1).std(ddof=1)], strict=True))
+
+
+def _same_rows(name: str, *columns) -> list[np.ndarray]:
+    arrays = [np.asarray(column, dtype=np.float64) for column in columns]
+    if len({len(array) for array in arrays}) > 1:
+        raise WagleError(f"{name}: metrics of {', '.join(str(len(a)) for a in arrays)} rows", "the same rows for each metric")
+    return arrays
+
+
+def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, dict]:
+    """FQ, MIA, 1-FA, 1-Rouge-L and their average; standard errors of FQ, MIA and the average by one bootstrap over rows."""
+    sense, splits = switches["truth_ratio"], ("forget_perturbed", "retain_perturbed")
+    losses = [split_losses(log, split, switches) for split in splits]
+    ratios = [truth_ratio(found.paraphrased, found.perturbed, sense) for found in losses]
+    attack = [
+        [-min_k(log.column("log_prob", split, row, "answer"), 0.5) for row in range(log.number(split, switches["rows"]))]
+        for split in splits
+    ]
+    wrong = 1 - embedding_accuracy([g["similarities"] for g in _select(generations, splits[0], "paraphrased")])
+    lost = 1 - _rouge(_select(generations, splits[0], "original"))
+    ratio_f, attack_f, wrong, lost = _same_rows("forget set", ratios[0], attack[0], wrong, lost)
+    ratio_r, attack_r = _same_rows("retain set", ratios[1], attack[1])
+    se = _together(
+        {
+            "FQ": lambda i, j: forget_quality(ratio_f[i], ratio_r[j], sense),
+            "MIA": lambda i, j: auroc(attack_f[i], attack_r[j]),
+            "1-FA": lambda i, j: wrong[i].mean(),
+            "1-Rouge-L": lambda i, j: lost[i].mean(),
+        },
+        (len(ratio_f), len(ratio_r)),
+    )
+    n = len(ratio_f) + len(ratio_r)
+    result = {
+        "FQ": {"value": forget_quality(ratio_f, ratio_r, sense), "se": se["FQ"], "n": n},
+        "MIA": {"value": auroc(attack_f, attack_r), "se": se["MIA"], "n": n},
+        "1-FA": _mean(wrong),
+        "1-Rouge-L": _mean(lost),
+    }
+    value = sum(result[name]["value"] for name in EFFICACY) / len(EFFICACY)
+    return result | {"UE Avg": {"value": value, "se": se[""], "n": len(ratio_f)}}
 
 
 def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str, dict]:
-    """The paper's four efficacy numbers, six utilities and both averages, each {value, se, n}; higher is better."""
-    sense = switches["truth_ratio"]
-    losses = {split: split_losses(log, split, switches) for split in ("forget_perturbed", "retain_perturbed")}
-    ratios = {split: truth_ratio(found.paraphrased, found.perturbed, sense) for split, found in losses.items()}
-    result = {"FQ": _bootstrap(lambda a, b: forget_quality(a, b, sense), ratios["forget_perturbed"], ratios["retain_perturbed"])}
-    scores = {
-        split: [-min_k(log.column("log_prob", split, row, "answer"), 0.5) for row in range(log.number(split, switches["rows"]))]
-        for split in ratios
-    }
-    result["MIA"] = _bootstrap(auroc, scores["forget_perturbed"], scores["retain_perturbed"])
-    correct = embedding_accuracy([g["similarities"] for g in _select(generations, "forget_perturbed", "paraphrased")])
-    result["1-FA"] = _mean(1 - correct)
-    result["1-Rouge-L"] = _mean(1 - _rouge(_select(generations, "forget_perturbed", "original")))
-    result["UE Avg"] = _average([result[name] for name in EFFICACY])
-    kept = embedding_accuracy([g["similarities"] for g in _select(generations, "retain_perturbed", "paraphrased")])
-    result["retain Acc"] = _mean(kept)
+    """The paper's four efficacy numbers, six utilities and both averages, each {value, se, n}; higher is better.
+
+    Accuracy and Rouge-L of a split are of the same rows: UT Avg's standard error is that of the rows' own averages.
+    """
+    result, per_split = _efficacy(log, generations, switches), []
     for split, name in SPLIT_NAMES.items():
         chosen = _select(generations, split, "original")
-        if split != "retain_perturbed":
-            found = containment_accuracy([g["answer"] for g in chosen], [g["generated"] for g in chosen])
-            result[f"{name} Acc"] = _mean(found)
-        result[f"{name} Rouge-L"] = _mean(_rouge(chosen))
-    result["UT Avg"] = _average([result[name] for name in UTILITY])
-    return result
+        if split == "retain_perturbed":
+            right = embedding_accuracy([g["similarities"] for g in _select(generations, split, "paraphrased")])
+        else:
+            right = containment_accuracy([g["answer"] for g in chosen], [g["generated"] for g in chosen])
+        right, rouge = _same_rows(split, right, _rouge(chosen))
+        result |= {f"{name} Acc": _mean(right), f"{name} Rouge-L": _mean(rouge)}
+        per_split.append(_mean((right + rouge) / 2))
+    known = [part["se"] for part in per_split if part["se"] is not None]
+    se = math.sqrt(sum(x * x for x in known)) / len(per_split) if len(known) == len(per_split) else None
+    value = sum(result[name]["value"] for name in UTILITY) / len(UTILITY)
+    return result | {"UT Avg": {"value": value, "se": se, "n": min(part["n"] for part in per_split)}}
 
 
 class SplitLosses(NamedTuple):

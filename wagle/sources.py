@@ -1,8 +1,8 @@
 """Where a split's rows come from: a hub (pinned revision), a folder of files, or the built-in generator.
 
-An entry under data.splits names the rows of one role: `name`, `source`; `where` and `columns` pick and rename; `longest` leaves out rows with more characters; `form`
-makes text, passages or quiz questions of raw rows (wagle/forms.py); `rows: [first, last + 1]` or `spread: n` (n rows at equal
-distances) cuts the result. A list of entries is one split after another.
+An entry under data.splits names the rows of one role: `name` and `source`; `where` and `columns` pick and rename; `longest`
+leaves out rows with more characters; `form` makes text, passages or quiz questions of raw rows (wagle/forms.py); `rows:
+[first, last + 1]` or `spread: n` (n rows at equal distances) cuts the result. A list of entries is one split after another.
 
 Notable: the generator is imported by name, so only splits made by it depend on its code.
 """
