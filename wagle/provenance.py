@@ -16,6 +16,7 @@ itself does not know Snakemake. Left out: following the links from a table cell 
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -189,7 +190,9 @@ def recorded(job):
     params = dict(job.params.items())
     outputs = {name: Path(path) for name, path in job.output.items()}
     manifest_path = outputs.pop("manifest")
-    with _logged(job.log[0] if job.log else None):
+    devices = importlib.import_module("wagle.devices")  # by name: which GPU a job gets is no part of what it computes
+    gpus = getattr(job, "resources", {}).get("gpu") or 0
+    with _logged(job.log[0] if job.log else None), devices.lent(gpus):
         started = time.time()
         if "code" in params:
             identity.check_code_identity(params["code"])

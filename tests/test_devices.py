@@ -1,0 +1,92 @@
+"""Jobs of a local run get a device each; a killed job's device is free at once; a scheduler's choice stands."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from wagle import devices
+from wagle.errors import WagleError
+from wagle.identity import ROOT
+
+JOB = """
+import os, sys, time
+from wagle import devices
+with devices.lent(int(sys.argv[1]), pause=0.05):
+    print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """Start a process that takes devices and keeps them; returns it, and the devices by `seen(process)`."""
+    started = []
+
+    def start(wanted=1, **env):
+        base = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+        started.append(
+            subprocess.Popen([sys.executable, "-c", JOB, str(wanted)], env=base | env, stdout=subprocess.PIPE, text=True)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def seen(process):
+    return process.stdout.readline().strip()
+
+
+def test_each_job_has_a_device_and_a_killed_one_frees_it(job):
+    first, second = job(WAGLE_DEVICES="0,1"), job(WAGLE_DEVICES="0,1")
+    taken = {seen(first), seen(second)}
+    assert taken == {"0", "1"}
+    third = job(WAGLE_DEVICES="0,1")
+    time.sleep(0.5)
+    assert third.poll() is None
+    started = time.monotonic()
+    second.kill()
+    second.wait()
+    assert seen(third) in taken and time.monotonic() - started < 10
+
+
+def test_the_users_choice_of_devices_is_chosen_from(job):
+    first, second = job(CUDA_VISIBLE_DEVICES="2,5"), job(CUDA_VISIBLE_DEVICES="2,5")
+    assert {seen(first), seen(second)} == {"2", "5"}
+
+
+def test_several_devices_are_taken_together_or_not_at_all(job):
+    one = job(WAGLE_DEVICES="a,b,c")
+    assert seen(one) == "a"
+    two = job(2, WAGLE_DEVICES="a,b,c")
+    assert seen(two) == "b,c"
+    late = job(2, WAGLE_DEVICES="a,b,c")
+    one.kill()
+    one.wait()
+    last = job(WAGLE_DEVICES="a,b,c")  # `late` has no claim on the one that is free
+    assert seen(last) == "a" and late.poll() is None
+
+
+@pytest.mark.parametrize(
+    "env", [{"CUDA_VISIBLE_DEVICES": "3", "SLURM_JOB_ID": "1"}, {"SLURM_JOB_ID": "1"}, {"CUDA_VISIBLE_DEVICES": ""}]
+)
+def test_a_schedulers_choice_stands(job, env):
+    assert seen(job(**env)) == str(env.get("CUDA_VISIBLE_DEVICES"))
+    assert seen(job(**env)) == str(env.get("CUDA_VISIBLE_DEVICES"))
+
+
+def test_a_job_without_gpus_takes_none(monkeypatch):
+    monkeypatch.setenv("WAGLE_DEVICES", "0,1")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with devices.lent(0):
+        assert "CUDA_VISIBLE_DEVICES" not in devices.os.environ
+
+
+def test_more_than_there_are_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv("WAGLE_DEVICES", "0,1")
+    with pytest.raises(WagleError, match="asks for 3 GPUs, 2 at hand"), devices.lent(3):
+        pass
