@@ -16,6 +16,7 @@ include: "rules/attribution.smk"
 include: "rules/unlearning.smk"
 include: "rules/evaluation.smk" if config["task"] == "tofu" else "rules/suites.smk"
 include: "rules/paper.smk"
+include: "rules/prefetch.smk"
 
 
 rule all:
