@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quick test lint format clean-intermediates
+.PHONY: quick test test-slurm lint format clean-intermediates
 
 .venv/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -18,6 +18,10 @@ quick: .venv/.installed  ## the default experiment: every table and figure, smal
 
 test: .venv/.installed  ## the tests
 	$(BIN)/python -m pytest
+
+SLURM_TESTS ?= test
+test-slurm: .venv/.installed  ## the Slurm profile and its faults on a real one-node Slurm; SLURM_TESTS chooses some of them
+	$(BIN)/python -m pytest -m slurm -rs --durations=0 -k "$(SLURM_TESTS)"
 
 lint: .venv/.installed  ## style and workflow checks
 	$(BIN)/ruff check .
