@@ -66,6 +66,7 @@ rule score:
         f"{R}/benchmarks/score/{{selection}}/{{draw}}.tsv"
     conda:
         "../environment.yml"
+    threads: THREADS
     resources:
         mem_mb=resource("score", "mem_mb"),
         runtime=resource("score", "minutes"),
@@ -91,6 +92,7 @@ rule mask:
         f"{R}/benchmarks/mask/{{selection}}/{{draw}}/ratio-{{ratio}}.tsv"
     conda:
         "../environment.yml"
+    threads: THREADS
     resources:
         mem_mb=resource("mask", "mem_mb"),
         runtime=resource("mask", "minutes"),

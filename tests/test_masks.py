@@ -15,13 +15,14 @@ HEADER = {"selection": "wagle", "ratio": "0.5", "gamma": "1e-06", "ties": "flat-
 def write(path, parts):
     shapes = {name: list(mask.shape) for name, mask in parts.items()}
     k = sum(int(mask.sum()) for mask in parts.values())
-    return masks.save(path, shapes, parts.items(), HEADER | {"k": k})
+    [counts] = masks.save([path], shapes, ((name, [masks.pack(mask)]) for name, mask in parts.items()), [HEADER | {"k": k}])
+    return counts
 
 
 def test_bit_j_of_byte_i_is_flat_index_8i_plus_j():
     mask = torch.zeros(11, dtype=torch.bool)
     mask[[0, 3, 9]] = True
-    assert masks.pack(mask).tolist() == [0b00001001, 0b00000010]
+    assert masks.pack(mask).bits.tolist() == [0b00001001, 0b00000010]
 
 
 @settings(max_examples=50, deadline=None)
@@ -58,7 +59,20 @@ def test_readable_by_any_safetensors_reader(tmp_path):
 
 def test_wrong_k_is_refused(tmp_path):
     with pytest.raises(WagleError, match="exactly 3"):
-        masks.save(tmp_path / "m", {"w": [4]}, [("w", torch.ones(4, dtype=torch.bool))], HEADER | {"k": 3})
+        masks.save([tmp_path / "m"], {"w": [4]}, [("w", [masks.pack(torch.ones(4, dtype=torch.bool))])], [HEADER | {"k": 3}])
+
+
+def test_several_masks_in_one_pass_are_the_files_of_one_each(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"a": [3, 5], "b": [8]}
+    found = [{name: torch.rand(shape, generator=generator) < share for name, shape in shapes.items()} for share in (0.2, 0.7)]
+    for i, parts in enumerate(found):
+        write(tmp_path / f"alone{i}", parts)
+    headers = [HEADER | {"k": sum(int(mask.sum()) for mask in parts.values())} for parts in found]
+    together = ((name, [masks.pack(parts[name]) for parts in found]) for name in shapes)
+    masks.save([tmp_path / "both0", tmp_path / "both1"], shapes, together, headers)
+    for i in range(2):
+        assert (tmp_path / f"both{i}").read_bytes() == (tmp_path / f"alone{i}").read_bytes()
 
 
 def test_flipped_bits_are_refused(tmp_path):

@@ -56,7 +56,8 @@ def test_masks_have_their_budget(name, ratio, checkpoint, inputs, tmp_path):
     options = {"gamma": 1e-6} if name == "wagle" else {}
     attribution.write_scores(tmp_path / "s", f"wagle.scores.{name}", checkpoint, inputs, options=options, seed=3)
     select = "rows" if name == "wanda" else "global"
-    rows = attribution.write_mask(tmp_path / "m", tmp_path / "s", checkpoint, ratio, select, {"selection": name, "gamma": ""})
+    paths, ratios = [tmp_path / "other", tmp_path / "m"], [0.5, ratio]
+    _, rows = attribution.write_masks(paths, tmp_path / "s", checkpoint, ratios, select, {"selection": name, "gamma": ""})
     header, loaded = masks.read_header(tmp_path / "m"), dict(masks.load(tmp_path / "m"))
     shapes = tensors.parameter_shapes(checkpoint)
     assert list(loaded) == list(shapes)

@@ -1,5 +1,6 @@
-"""Exact selection against a stable sort: ties, shards, signs, extremes; refusal of what has no order."""
+"""Exact selection against a stable sort: ties, shards, signs, extremes, many ratios at once; refusal of what has no order."""
 
+import hashlib
 import itertools
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wagle import topk
+from wagle import masks, topk
 from wagle.errors import WagleError
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def oracle(scores: torch.Tensor, k: int) -> torch.Tensor:
@@ -20,47 +23,122 @@ def oracle(scores: torch.Tensor, k: int) -> torch.Tensor:
     return torch.from_numpy(mask)
 
 
-def shards(scores: torch.Tensor, cuts: list[int]):
+def shards(scores: torch.Tensor, cuts: list[int], other=None):
+    """A stream of pieces of `scores`; every second one as dtype `other`, where one is given."""
     edges = sorted({0, len(scores), *[c % (len(scores) + 1) for c in cuts]})
-    return lambda: ((f"t{i}", scores[a:b]) for i, (a, b) in enumerate(itertools.pairwise(edges)))
+    parts = [scores[a:b] for a, b in itertools.pairwise(edges)]
+    return lambda: ((f"t{i}", part.to(other) if other and i % 2 else part) for i, part in enumerate(parts))
+
+
+def select(stream, limits) -> list[torch.Tensor]:
+    """The whole masks, one for each threshold; their counts are checked."""
+    found = [[] for _ in limits]
+    sizes = {name: tensor.numel() for name, tensor in stream()}
+    for name, parts in topk.packed(stream, limits):
+        for mask, part in zip(found, parts, strict=True):
+            mask.append(masks.unpack(torch.from_numpy(part.bits.copy()), [sizes[name]]))
+            assert int(mask[-1].sum()) == part.selected
+    return [torch.cat(mask) for mask in found]
+
+
+@st.composite
+def cases(draw):
+    """(scores of a few distinct values, ks, cuts): ties everywhere, all equal among them."""
+    n = draw(st.integers(1, 200))
+    pool = draw(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=6))
+    dtype = draw(st.sampled_from(DTYPES))
+    values = torch.tensor(draw(st.lists(st.sampled_from(pool), min_size=n, max_size=n)), dtype=torch.float64)
+    limit = torch.finfo(dtype).max
+    ks = draw(st.lists(st.sampled_from([0, 1, n // 2, n - 1, n]) | st.integers(0, n), min_size=1, max_size=10))
+    return values.clamp(-limit, limit).to(dtype), ks, draw(st.lists(st.integers(0, n), max_size=4))
 
 
 @settings(max_examples=1000, deadline=None)
-@given(st.data())
-def test_selection_equals_stable_sort(data):
-    n = data.draw(st.integers(1, 200))
-    pool = data.draw(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=6))
-    dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16]))
-    values = torch.tensor(data.draw(st.lists(st.sampled_from(pool), min_size=n, max_size=n)), dtype=torch.float64)
-    limit = torch.finfo(dtype).max
-    scores = values.clamp(-limit, limit).to(dtype)
-    ks = data.draw(st.lists(st.sampled_from([0, 1, n // 2, n - 1, n]) | st.integers(0, n), min_size=1, max_size=4))
-    stream = shards(scores, data.draw(st.lists(st.integers(0, n), max_size=4)))
-    for k, threshold in zip(ks, topk.thresholds(stream, ks), strict=True):
-        mask = torch.cat([part for _, part in topk.select(stream, threshold)])
+@given(cases())
+def test_selection_equals_stable_sort(case):
+    scores, ks, cuts = case
+    stream = shards(scores, cuts)
+    for k, mask in zip(ks, select(stream, topk.thresholds(stream, ks)), strict=True):
+        assert torch.equal(mask, oracle(scores, k))
+
+
+@pytest.mark.parametrize("change", ["chunks of 8", "gpu path"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=100, deadline=None)
+@given(case=cases())
+def test_chunks_and_the_gpu_path_change_nothing(change, dtype, case):
+    scores, ks, cuts = case
+    scores = scores.clamp(-60000, 60000).to(dtype)
+    stream = shards(scores, cuts)
+    with pytest.MonkeyPatch.context() as patch:
+        if change == "gpu path":  # its kernels are plain torch and run on a CPU as well
+            patch.setattr(masks, "on_gpu", lambda array: isinstance(array, torch.Tensor))
+            patch.setattr(topk, "on_gpu", lambda array: True)
+            patch.setattr(topk, "GPU_CHUNK", 16)
+        patch.setattr(topk, "CHUNK", 8)
+        found = select(stream, topk.thresholds(stream, ks))
+    for k, mask in zip(ks, found, strict=True):
+        assert torch.equal(mask, oracle(scores, k))
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_shards_of_different_dtypes_rank_together(case):
+    scores, ks, cuts = case
+    stream = shards(scores.clamp(-60000, 60000).float(), cuts, torch.bfloat16)
+    whole = torch.cat([part.float() for _, part in stream()])
+    for k, mask in zip(ks, select(stream, topk.thresholds(stream, ks)), strict=True):
+        assert torch.equal(mask, oracle(whole, k))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_continuous_scores_of_several_chunks(dtype):
+    scores = torch.randn(3 * topk.CHUNK + 77, generator=torch.Generator().manual_seed(2)).to(dtype)
+    stream, ks = shards(scores, [1001, topk.CHUNK]), [1, 1000, len(scores) // 3, len(scores) - 1]
+    for k, mask in zip(ks, select(stream, topk.thresholds(stream, ks)), strict=True):
         assert torch.equal(mask, oracle(scores, k))
 
 
 def test_masks_of_one_score_are_nested():
     scores = torch.randint(-3, 4, (500,), generator=torch.Generator().manual_seed(0)).float()
     stream = shards(scores, [100, 333])
-    found = topk.thresholds(stream, [50, 200, 450])
-    masks = [torch.cat([m for _, m in topk.select(stream, t)]) for t in found]
-    assert (masks[0] <= masks[1]).all() and (masks[1] <= masks[2]).all()
+    found = select(stream, topk.thresholds(stream, [50, 200, 450]))
+    assert (found[0] <= found[1]).all() and (found[1] <= found[2]).all()
 
 
-def test_chunks_do_not_matter(monkeypatch):
-    scores = torch.randint(0, 5, (1000,), generator=torch.Generator().manual_seed(1)).float()
-    monkeypatch.setattr(topk, "CHUNK", 7)
-    stream = shards(scores, [])
-    [threshold] = topk.thresholds(stream, [321])
-    assert torch.equal(next(topk.select(stream, threshold))[1], oracle(scores, 321))
+GOLDEN = {  # of the masks at five ratios, as the first version of this module wrote them, one ratio at a time
+    (torch.float32, False): "ce15804b4cf594819e7938fb1ccadf49a062a2feca21ee1f9ab2416479ef190f",
+    (torch.float32, True): "90468486a510244c7919a1217a1db4edf91e09bbeecdab49e61180115eb7fbec",
+    (torch.bfloat16, False): "8edb444fa3de03f421506293dd5125ca48f85c22edefc73eec112db9beb16ce9",
+    (torch.bfloat16, True): "34187ddb80a8d4cc87ce1c6bd9279a6317cae3bce4fff1eba00d74395b48c30d",
+    (torch.float16, False): "472490d076bc2ec41ede53359bf1914a30efbe11f87b6e66c4531f2f70f84ded",
+    (torch.float16, True): "ad3cb4d483a70f3b915e3fcea6b330e162c871c9d5e6f1960f05ef3c7b494fe0",
+}
+
+
+def test_the_bytes_of_masks_are_those_of_the_first_version():
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"a": [37, 50], "b": [513], "c": [3, 5, 7], "d": [0], "e": [200, 300]}
+    for (dtype, heavy), expected in GOLDEN.items():
+
+        def draw(shape, heavy=heavy):
+            if heavy:
+                return torch.randint(-4, 5, shape, generator=generator).float() / 4
+            return torch.rand(shape, generator=generator) * 2 - 1
+
+        scores = {name: draw(shape).to(dtype) for name, shape in shapes.items()}
+        n = sum(x.numel() for x in scores.values())
+        limits = topk.thresholds(scores.items, [topk.budget(ratio, n) for ratio in (0.0, 0.1, 0.5, 0.95, 1.0)])
+        parts = [masks for _, masks in topk.packed(scores.items, limits)]
+        found = hashlib.sha256(b"".join(part[i].bits.tobytes() for i in range(len(limits)) for part in parts))
+        assert found.hexdigest() == expected, (dtype, heavy)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_scores_without_order_are_refused_by_name(bad):
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scores_without_order_are_refused_by_name(bad, dtype):
     def stream():
-        return iter([("good", torch.ones(3)), ("model.bad.weight", torch.tensor([1.0, bad]))])
+        return iter([("good", torch.ones(3)), ("model.bad.weight", torch.tensor([1.0, bad], dtype=dtype))])
 
     with pytest.raises(WagleError, match=r"model\.bad\.weight"):
         topk.thresholds(stream, [1])
@@ -69,6 +147,18 @@ def test_scores_without_order_are_refused_by_name(bad):
 def test_k_outside_is_refused():
     with pytest.raises(WagleError, match="between 0 and"):
         topk.thresholds(shards(torch.ones(3), []), [4])
+
+
+def test_torch_keeps_its_threads():
+    torch.set_num_threads(2)
+    try:
+        topk.thresholds(shards(torch.ones(3), []), [1])
+        assert torch.get_num_threads() == 2
+        with pytest.raises(WagleError):
+            topk.thresholds(shards(torch.ones(3), []), [4])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +174,23 @@ def test_budget_refuses_what_is_no_share(ratio):
         topk.budget(ratio, 10)
 
 
-def test_rows_take_their_own_top_with_ties_to_the_left():
-    score = torch.tensor([[1.0, 2.0, 2.0, 0.0], [5.0, 5.0, 5.0, 5.0]])
-    expected = torch.tensor([[False, True, True, False], [True, True, False, False]])
-    assert torch.equal(topk.select_rows(score, 0.5), expected)
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 30), st.sampled_from(DTYPES), st.integers(0, 99), st.booleans())
+def test_rows_take_their_own_top_with_ties_to_the_left(height, width, dtype, seed, heavy):
+    generator = torch.Generator().manual_seed(seed)
+    score = torch.randn((height, width), generator=generator)
+    score = (score.round() if heavy else score).to(dtype)
+    ratios = [0.0, 0.3, 0.5, 1.0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topk, "CHUNK", 8 * width)  # blocks of eight rows
+        found = topk.packed_rows(score, ratios)
+    for ratio, part in zip(ratios, found, strict=True):
+        mask = masks.unpack(torch.from_numpy(part.bits), [height, width])
+        expected = torch.stack([oracle(row, topk.budget(ratio, width)) for row in score])
+        assert torch.equal(mask, expected) and part.selected == int(expected.sum())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_rows_without_order_are_refused(bad):
+    with pytest.raises(WagleError, match="NaN or Inf"):
+        topk.packed_rows(torch.tensor([[1.0, bad], [0.0, 1.0]]), [0.5])

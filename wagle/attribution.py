@@ -59,36 +59,35 @@ def write_scores(
     return {"n": count["n"], "share_first_term": count["first"] / count["n"] if terms else None}
 
 
-def write_mask(path, scores, checkpoint, ratio: float, select: str, origin: dict) -> list[dict]:
-    """Write the mask of `scores` at `ratio`; returns rows {parameter, selected, size} for the density figures.
+def write_masks(paths: list, scores, checkpoint, ratios: list[float], select: str, origin: dict) -> list[list[dict]]:
+    """Write one mask of `scores` for each ratio, all from one stream; returns for each the rows {parameter, selected, size}.
 
     `select` is `global` (one ranking over all parameters, exactly k) or `rows` (per output row of the scored weights;
-    every other parameter is selected whole, and the header's k is that true budget). `origin` goes into the header.
+    every other parameter is selected whole, and the header's k is that true budget). `origin` goes into the headers.
     """
     shapes = tensors.parameter_shapes(checkpoint)
     sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
     if select == "global":
-        k = topk.budget(ratio, sum(sizes.values()))
+        ks = [topk.budget(ratio, sum(sizes.values())) for ratio in ratios]
 
         def stream():
             return tensors.stream(scores, shapes)
 
-        [threshold] = topk.thresholds(stream, [k])
-        chosen = topk.select(stream, threshold)
+        chosen = topk.packed(stream, topk.thresholds(stream, ks))
     elif select == "rows":
         scored = set(tensors.names(scores, shapes))
-        k = sum(shapes[n][0] * topk.budget(ratio, shapes[n][1]) if n in scored else sizes[n] for n in shapes)
+        ks = [sum(shapes[n][0] * topk.budget(r, shapes[n][1]) if n in scored else sizes[n] for n in shapes) for r in ratios]
 
         def rows():
             for name, shape in shapes.items():
                 if name in scored:
-                    yield name, topk.select_rows(next(tensors.stream(scores, [name]))[1], ratio)
+                    yield name, topk.packed_rows(next(tensors.stream(scores, [name]))[1], ratios)
                 else:
-                    yield name, torch.ones(shape, dtype=torch.bool)
+                    yield name, [masks.pack(torch.ones(shape, dtype=torch.bool))] * len(ratios)
 
         chosen = rows()
     else:
         raise WagleError(f"SELECT = {select!r}", "'global' or 'rows'")
-    header = origin | {"ratio": repr(float(ratio)), "k": k, "ties": "flat-index"}
-    counts = masks.save(path, shapes, chosen, header)
-    return [{"parameter": name, "selected": counts[name], "size": sizes[name]} for name in shapes]
+    headers = [origin | {"ratio": repr(float(r)), "k": k, "ties": "flat-index"} for r, k in zip(ratios, ks, strict=True)]
+    counts = masks.save(paths, shapes, chosen, headers)
+    return [[{"parameter": name, "selected": found[name], "size": sizes[name]} for name in shapes] for found in counts]

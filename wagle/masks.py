@@ -5,9 +5,11 @@ Header metadata, all strings: shapes (JSON, name -> list, in the model's paramet
 ties, scores_sha256, model_sha256.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +18,25 @@ from wagle import tensors
 from wagle.errors import WagleError
 
 
-def pack(mask: torch.Tensor) -> torch.Tensor:
-    """(ceil(n/8),) uint8 from a boolean mask of n elements."""
-    return torch.from_numpy(np.packbits(mask.reshape(-1).cpu().numpy(), bitorder="little"))
+class Packed(NamedTuple):
+    """The mask of one tensor: (ceil(n/8),) uint8, and how many of its bits are set."""
+
+    bits: np.ndarray
+    selected: int
+
+
+def on_gpu(array) -> bool:
+    return isinstance(array, torch.Tensor) and array.is_cuda
+
+
+def pack(mask: torch.Tensor | np.ndarray) -> Packed:
+    """A boolean mask of n elements, of any shape, as bytes. Packed on a GPU if it lies there."""
+    if on_gpu(mask):
+        bytes_ = torch.nn.functional.pad(mask.reshape(-1), (0, -mask.numel() % 8)).view(-1, 8)
+        bits = (bytes_ << torch.arange(8, dtype=torch.uint8, device=mask.device)).sum(1, dtype=torch.uint8)
+        return Packed(bits.cpu().numpy(), int(mask.count_nonzero()))
+    flat = np.asarray(mask).reshape(-1)
+    return Packed(np.packbits(flat, bitorder="little"), int(np.count_nonzero(flat)))
 
 
 def unpack(packed: torch.Tensor, shape: list[int]) -> torch.Tensor:
@@ -32,25 +50,28 @@ def unpack(packed: torch.Tensor, shape: list[int]) -> torch.Tensor:
     return torch.from_numpy(bits[:n].astype(bool)).reshape(shape)
 
 
-def save(path: str | Path, shapes: dict, masks: Iterable[tuple[str, torch.Tensor]], header: dict) -> dict[str, int]:
-    """Write boolean `masks`, one at a time, in the order of `shapes` (name -> shape); returns {name: selected}.
+def save(paths: list, shapes: dict, packed: Iterable[tuple[str, list[Packed]]], headers: list[dict]) -> list[dict[str, int]]:
+    """Write one file for each of `paths`, all in one pass over `packed` (the i-th mask goes to the i-th path).
 
-    `header` gives selection, ratio, gamma, k, ties and the two hashes. Raises WagleError unless exactly k are selected.
+    `packed` comes in the order of `shapes` (name -> shape). Each header gives selection, ratio, gamma, k, ties and the two
+    hashes. Returns {name: selected} for each file. Raises WagleError unless exactly k are selected in each.
     """
-    counts: dict[str, int] = {}
-
-    def packed():
-        for name, mask in masks:
-            counts[name] = int(mask.sum())
-            yield name, pack(mask)
-
-    sizes = {name: [(int(np.prod(shape, dtype=np.int64)) + 7) // 8] for name, shape in shapes.items()}
-    metadata = {key: "" if value is None else str(value) for key, value in header.items()}
-    n = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
-    metadata |= {"shapes": json.dumps({name: list(shape) for name, shape in shapes.items()}), "n": str(n)}
-    tensors.write(path, sizes, torch.uint8, packed(), metadata)
-    if sum(counts.values()) != header["k"]:
-        raise WagleError(f"{sum(counts.values())} weights selected", f"exactly {header['k']}", "report this defect")
+    sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
+    common = {"shapes": json.dumps({name: list(shape) for name, shape in shapes.items()}), "n": str(sum(sizes.values()))}
+    counts: list[dict[str, int]] = [{} for _ in paths]
+    with contextlib.ExitStack() as stack:
+        files = []
+        for path, header in zip(paths, headers, strict=True):
+            metadata = {key: "" if value is None else str(value) for key, value in header.items()} | common
+            layout = {name: [(size + 7) // 8] for name, size in sizes.items()}
+            files.append(stack.enter_context(tensors.Writer(path, layout, torch.uint8, metadata)))
+        for name, parts in packed:
+            for file, count, part in zip(files, counts, parts, strict=True):
+                file.put(name, torch.from_numpy(part.bits))
+                count[name] = part.selected
+    for count, header in zip(counts, headers, strict=True):
+        if sum(count.values()) != header["k"]:
+            raise WagleError(f"{sum(count.values())} weights selected", f"exactly {header['k']}", "report this defect")
     return counts
 
 

@@ -17,34 +17,50 @@ ORDER = "parameters.json"  # beside the weights of each checkpoint that this pro
 _NAMES = {torch.float32: "F32", torch.float64: "F64", torch.uint8: "U8", torch.bfloat16: "BF16", torch.float16: "F16"}
 
 
+class Writer:
+    """A safetensors file, written tensor by tensor in the order of `shapes` (name -> shape), all as `dtype`.
+
+    Raises WagleError when a tensor comes out of turn, has another shape, or (on leaving the `with` block) is missing.
+    """
+
+    def __init__(self, path: str | Path, shapes: Mapping[str, list[int]], dtype, metadata: Mapping[str, str] | None = None):
+        self.dtype, self.expected = dtype, iter(shapes.items())
+        width, offset, header = dtype.itemsize, 0, {}
+        if metadata:
+            header["__metadata__"] = dict(sorted(metadata.items()))
+        for name, shape in shapes.items():
+            size = int(np.prod(shape, dtype=np.int64)) * width
+            header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
+            offset += size
+        body = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        body += b" " * (-len(body) % 8)
+        self.file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
+        self.file.write(len(body).to_bytes(8, "little") + body)
+
+    def put(self, name: str, tensor: torch.Tensor) -> None:
+        wanted = next(self.expected, (None, None))
+        if (name, list(tensor.shape)) != (wanted[0], list(wanted[1] or [])):
+            raise WagleError(f"tensor {name} {list(tensor.shape)}", f"{wanted[0]} {wanted[1]}", "report this defect")
+        flat = tensor.detach().to(self.dtype).cpu().contiguous().reshape(-1)
+        if flat.numel():
+            self.file.write(memoryview(flat.view(torch.uint8).numpy()))
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        self.file.close()
+        missing = next(self.expected, None)
+        if missing and kind is None:
+            raise WagleError(f"tensor {missing[0]} was not written", do="report this defect")
+
+
 def write(path: str | Path, shapes: Mapping[str, list[int]], dtype, tensors: Iterable[tuple[str, torch.Tensor]],
           metadata: Mapping[str, str] | None = None) -> None:  # fmt: skip
-    """Write `tensors`, which must come with the names, order and shapes of `shapes`, all as `dtype`.
-
-    Raises WagleError when a tensor is missing, comes out of turn or has another shape.
-    """
-    width, offset, header = dtype.itemsize, 0, {}
-    if metadata:
-        header["__metadata__"] = dict(sorted(metadata.items()))
-    for name, shape in shapes.items():
-        size = int(np.prod(shape, dtype=np.int64)) * width
-        header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    body = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    body += b" " * (-len(body) % 8)
-    expected = iter(shapes.items())
-    with open(path, "wb") as file:
-        file.write(len(body).to_bytes(8, "little") + body)
+    """Write `tensors`, which must come with the names, order and shapes of `shapes`. Raises WagleError as Writer does."""
+    with Writer(path, shapes, dtype, metadata) as file:
         for name, tensor in tensors:
-            wanted = next(expected, (None, None))
-            if (name, list(tensor.shape)) != (wanted[0], list(wanted[1] or [])):
-                raise WagleError(f"tensor {name} {list(tensor.shape)}", f"{wanted[0]} {wanted[1]}", "report this defect")
-            flat = tensor.detach().to(dtype).cpu().contiguous().reshape(-1)
-            if flat.numel():
-                file.write(memoryview(flat.view(torch.uint8).numpy()))
-    missing = next(expected, None)
-    if missing:
-        raise WagleError(f"tensor {missing[0]} was not written", do="report this defect")
+            file.put(name, tensor)
 
 
 def _shards(path: Path) -> list[Path]:

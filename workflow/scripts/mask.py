@@ -7,11 +7,13 @@ hand_over()
 
 
 import pandas as pd
+import torch
 
 from wagle import attribution
 from wagle.provenance import read_manifest, recorded
 
 with recorded(snakemake) as part:
+    torch.set_num_threads(snakemake.threads)
     scores, scores_manifest = snakemake.input.scores
     checkpoint, model_manifest = snakemake.input.model
     selection, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
@@ -23,5 +25,5 @@ with recorded(snakemake) as part:
         "model_sha256": ",".join(weights),
     }
     ratio = float(snakemake.wildcards.ratio)
-    density = attribution.write_mask(part.mask, scores, checkpoint, ratio, snakemake.params.select, origin)
+    [density] = attribution.write_masks([part.mask], scores, checkpoint, [ratio], snakemake.params.select, origin)
     pd.DataFrame(density).to_csv(part.density, index=False)

@@ -7,10 +7,13 @@ hand_over()
 
 import json
 
+import torch
+
 from wagle import attribution
 from wagle.provenance import recorded, write_json
 
 with recorded(snakemake) as part:
+    torch.set_num_threads(snakemake.threads)
     inputs = {name: files[0] for name, files in snakemake.input.items() if name != "model"}
     _, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
     options = json.loads(snakemake.params.options) | ({"gamma": float(gamma)} if gamma else {})
