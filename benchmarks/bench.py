@@ -4,12 +4,14 @@ Each claim is one entry of results/bench.json: {name, value, unit, target, holds
 one machine; nothing here asserts a time.
 """
 
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 OUTPUT = Path("results/bench.json")
 
@@ -34,3 +36,18 @@ def child(script: str, *arguments: str) -> dict:
     command = [sys.executable, script, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _memory(key: str) -> int:
+    """A line of /proc/self/status in bytes: VmRSS now, VmHWM at most."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+@contextlib.contextmanager
+def peak_above():
+    """Yields an object whose `bytes`, after the block, is how far memory rose above what it was before the block (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before, peak = _memory("VmRSS"), SimpleNamespace(bytes=0)
+    yield peak
+    peak.bytes = _memory("VmHWM") - before

@@ -74,6 +74,17 @@ def test_masks_have_their_budget(name, ratio, checkpoint, inputs, tmp_path):
     assert ratio == 1.0 or header["k"] > topk.budget(ratio, header["n"])
 
 
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_few_rows_at_a_time_give_the_bytes_of_the_whole(name, checkpoint, inputs, tmp_path, monkeypatch):
+    options = {"gamma": 0.5} if name == "wagle" else {}
+    found = []
+    for piece in (1 << 18, 40):
+        monkeypatch.setattr(attribution, "PIECE", piece)
+        stats = attribution.write_scores(tmp_path / "s", f"wagle.scores.{name}", checkpoint, inputs, options=options, seed=0)
+        found.append((stats, (tmp_path / "s").read_bytes()))
+    assert found[0] == found[1]
+
+
 def test_wagle_reports_which_term_dominates(checkpoint, inputs, tmp_path):
     shares = {}
     for gamma in (1e-9, 1e9):

@@ -74,8 +74,8 @@ def test_chunks_and_the_gpu_path_change_nothing(change, dtype, case):
         if change == "gpu path":  # its kernels are plain torch and run on a CPU as well
             patch.setattr(masks, "on_gpu", lambda array: isinstance(array, torch.Tensor))
             patch.setattr(topk, "on_gpu", lambda array: True)
-            patch.setattr(topk, "GPU_CHUNK", 16)
-        patch.setattr(topk, "CHUNK", 8)
+            patch.setattr(topk, "GPU_PIECE", 16)
+        patch.setattr(topk, "PIECE", 8)
         found = select(stream, topk.thresholds(stream, ks))
     for k, mask in zip(ks, found, strict=True):
         assert torch.equal(mask, oracle(scores, k))
@@ -93,8 +93,8 @@ def test_shards_of_different_dtypes_rank_together(case):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_continuous_scores_of_several_chunks(dtype):
-    scores = torch.randn(3 * topk.CHUNK + 77, generator=torch.Generator().manual_seed(2)).to(dtype)
-    stream, ks = shards(scores, [1001, topk.CHUNK]), [1, 1000, len(scores) // 3, len(scores) - 1]
+    scores = torch.randn(3 * topk.PIECE + 77, generator=torch.Generator().manual_seed(2)).to(dtype)
+    stream, ks = shards(scores, [1001, topk.PIECE]), [1, 1000, len(scores) // 3, len(scores) - 1]
     for k, mask in zip(ks, select(stream, topk.thresholds(stream, ks)), strict=True):
         assert torch.equal(mask, oracle(scores, k))
 
@@ -182,7 +182,7 @@ def test_rows_take_their_own_top_with_ties_to_the_left(height, width, dtype, see
     score = (score.round() if heavy else score).to(dtype)
     ratios = [0.0, 0.3, 0.5, 1.0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(topk, "CHUNK", 8 * width)  # blocks of eight rows
+        patch.setattr(topk, "PIECE", 8 * width)  # blocks of eight rows
         found = topk.packed_rows(score, ratios)
     for ratio, part in zip(ratios, found, strict=True):
         mask = masks.unpack(torch.from_numpy(part.bits), [height, width])

@@ -244,7 +244,7 @@ CHANGES = {
         REDONE | {"examples"}, lambda cell: cell.startswith("npo/"),
     ),
     "top-k": (
-        edit("wagle/topk.py", "CHUNK = 1 << 18", "CHUNK = 1 << 17"),
+        edit("wagle/topk.py", "GPU_PIECE = 1 << 26", "GPU_PIECE = 1 << 25"),
         RESCORED, lambda cell: "/dense" not in cell and "/lora" not in cell,
     ),
     "a metric": (

@@ -1,5 +1,6 @@
-"""From a checkpoint and gradients to score files and mask files, one tensor in memory at a time."""
+"""From a checkpoint and gradients to score files and mask files, a few rows in memory at a time."""
 
+import functools
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from wagle import masks, tensors, topk
 from wagle.errors import WagleError
+from wagle.workers import PIECE, workers
 
 
 def _inputs(
@@ -18,7 +20,17 @@ def _inputs(
     generator = torch.Generator().manual_seed(seed)
     streams = {need: tensors.stream(inputs[need], names) for need in needs if need != "draw"}
     for name, weight in tensors.stream(checkpoint, names):
-        yield name, [weight.float(), *(generator if need == "draw" else next(streams[need])[1] for need in needs)]
+        yield name, [weight, *(generator if need == "draw" else next(streams[need])[1] for need in needs)]
+
+
+def _cut(args: list, rowwise: bool) -> list[list]:
+    """The arguments of score(), whole, or a few rows of the weight and of everything that has its shape."""
+    weight = args[0]
+    if not rowwise or weight.numel() <= PIECE:
+        return [args]
+    rows = max(1, PIECE * len(weight) // weight.numel())
+    split = [arg.split(rows) if getattr(arg, "shape", None) == weight.shape else None for arg in args]
+    return [[s[i] if s else arg for s, arg in zip(split, args, strict=True)] for i in range(len(split[0]))]
 
 
 def write_scores(
@@ -27,8 +39,8 @@ def write_scores(
     """Write the scores of `module` for `checkpoint`, fp32, under the model's parameter names; returns {n, share_first_term}.
 
     `inputs` maps forget, retain and activations to their files as far as the module NEEDS them. `share_first_term`, for a
-    module with `terms`, is the share of weights whose first term outweighs the second. Raises WagleError when
-    the module does not fit or a score is not finite.
+    module with `terms`, is the share of weights whose first term outweighs the second. A module that says ROWWISE is given a
+    few rows at a time. Raises WagleError when the module does not fit or a score is not finite.
     """
     try:
         found = importlib.import_module(module)
@@ -42,20 +54,29 @@ def write_scores(
     if "activations" in found.NEEDS:  # only linear layers have input features
         shapes = {name: shapes[name] for name in tensors.names(inputs["activations"], shapes)}
 
-    def scores():
-        for name, args in _inputs(checkpoint, list(shapes), found.NEEDS, inputs, seed):
-            value = found.score(*args, **options)
-            if value.shape != args[0].shape:
-                raise WagleError(f"{module} gave shape {list(value.shape)} for {name}", f"{list(args[0].shape)}")
-            if not torch.isfinite(value).all():
-                raise WagleError(f"the score of {name} has NaN or Inf", do="look at the gradients and options it was made from")
-            if terms:
-                first, second = terms(*args, **options)
-                count["first"] += int((first.abs() > second.abs()).sum())
-            count["n"] += value.numel()
-            yield name, value
+    def work(name: str, args: list) -> tuple[torch.Tensor, int]:
+        args = [args[0].float(), *args[1:]]
+        value = found.score(*args, **options)
+        if value.shape != args[0].shape:
+            raise WagleError(f"{module} gave shape {list(value.shape)} for {name}", f"{list(args[0].shape)}")
+        if not torch.isfinite(value).all():
+            raise WagleError(f"the score of {name} has NaN or Inf", do="look at the gradients and options it was made from")
+        first = 0
+        if terms:
+            one, other = terms(*args, **options)
+            first = int((one.abs() > other.abs()).sum())
+        return value, first
 
-    tensors.write(path, shapes, torch.float32, scores(), {"module": module})
+    def values(results):
+        for value, first in results:
+            count["n"] += value.numel()
+            count["first"] += first
+            yield value
+
+    with workers() as pool, tensors.Writer(path, shapes, torch.float32, {"module": module}) as file:
+        for name, args in _inputs(checkpoint, list(shapes), found.NEEDS, inputs, seed):
+            pieces = _cut(args, getattr(found, "ROWWISE", False))
+            file.put(name, shapes[name], values(pool.map(functools.partial(work, name), pieces)))
     return {"n": count["n"], "share_first_term": count["first"] / count["n"] if terms else None}
 
 

@@ -67,7 +67,7 @@ def save(paths: list, shapes: dict, packed: Iterable[tuple[str, list[Packed]]], 
             files.append(stack.enter_context(tensors.Writer(path, layout, torch.uint8, metadata)))
         for name, parts in packed:
             for file, count, part in zip(files, counts, parts, strict=True):
-                file.put(name, torch.from_numpy(part.bits))
+                file.put(name, [len(part.bits)], [torch.from_numpy(part.bits)])
                 count[name] = part.selected
     for count, header in zip(counts, headers, strict=True):
         if sum(count.values()) != header["k"]:

@@ -20,7 +20,7 @@ _NAMES = {torch.float32: "F32", torch.float64: "F64", torch.uint8: "U8", torch.b
 class Writer:
     """A safetensors file, written tensor by tensor in the order of `shapes` (name -> shape), all as `dtype`.
 
-    Raises WagleError when a tensor comes out of turn, has another shape, or (on leaving the `with` block) is missing.
+    Raises WagleError when a tensor comes out of turn, has another shape or size, or (on leaving the `with` block) is missing.
     """
 
     def __init__(self, path: str | Path, shapes: Mapping[str, list[int]], dtype, metadata: Mapping[str, str] | None = None):
@@ -37,13 +37,19 @@ class Writer:
         self.file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
         self.file.write(len(body).to_bytes(8, "little") + body)
 
-    def put(self, name: str, tensor: torch.Tensor) -> None:
+    def put(self, name: str, shape: list[int], pieces: Iterable[torch.Tensor]) -> None:
+        """The next tensor, as one or several pieces in flat order."""
         wanted = next(self.expected, (None, None))
-        if (name, list(tensor.shape)) != (wanted[0], list(wanted[1] or [])):
-            raise WagleError(f"tensor {name} {list(tensor.shape)}", f"{wanted[0]} {wanted[1]}", "report this defect")
-        flat = tensor.detach().to(self.dtype).cpu().contiguous().reshape(-1)
-        if flat.numel():
-            self.file.write(memoryview(flat.view(torch.uint8).numpy()))
+        if (name, list(shape)) != (wanted[0], list(wanted[1] or [])):
+            raise WagleError(f"tensor {name} {list(shape)}", f"{wanted[0]} {wanted[1]}", "report this defect")
+        left = int(np.prod(shape, dtype=np.int64))
+        for piece in pieces:
+            flat = piece.detach().to(self.dtype).cpu().contiguous().reshape(-1)
+            left -= flat.numel()
+            if flat.numel():
+                self.file.write(memoryview(flat.view(torch.uint8).numpy()))
+        if left:
+            raise WagleError(f"tensor {name} differs from its shape by {left} values", do="report this defect")
 
     def __enter__(self) -> "Writer":
         return self
@@ -60,7 +66,7 @@ def write(path: str | Path, shapes: Mapping[str, list[int]], dtype, tensors: Ite
     """Write `tensors`, which must come with the names, order and shapes of `shapes`. Raises WagleError as Writer does."""
     with Writer(path, shapes, dtype, metadata) as file:
         for name, tensor in tensors:
-            file.put(name, tensor)
+            file.put(name, list(tensor.shape), [tensor])
 
 
 def _shards(path: Path) -> list[Path]:

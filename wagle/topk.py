@@ -4,14 +4,12 @@ The absolute value of a finite float32 orders like its bits read as an integer. 
 tells in which word each k-th largest value lies; a second counts the lower words inside those few. A third packs the masks of
 all k at one bit a weight. Of equal scores the lower flat index wins, where flat indices run over the tensors in stream order.
 
-Notable: memory is the histograms and a few chunks that fit the cache, worked on by as many threads as torch has (loops of
-numpy and torch run outside the interpreter's lock). bf16 is its own upper word and needs no second pass. Tensors on a GPU are
-counted and packed there. Left out: fp16 and fp64 are turned into fp32 first; big-endian machines.
+Notable: memory is the histograms and a few chunks that fit the cache (wagle/workers.py). bf16 is its own upper word and needs no
+second pass. Tensors on a GPU are counted and packed there. Left out: fp16 and fp64 are turned into fp32 first; big-endian
+machines.
 """
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import NamedTuple
 
@@ -20,10 +18,10 @@ import torch
 
 from wagle.errors import WagleError
 from wagle.masks import Packed, on_gpu, pack
+from wagle.workers import PIECE, workers
 
 Stream = Callable[[], Iterable[tuple[str, torch.Tensor]]]
-CHUNK = 1 << 18  # elements worked on at a time: in the cache on a CPU
-GPU_CHUNK = 1 << 26
+GPU_PIECE = 1 << 26
 WORDS = 1 << 15  # upper words without their sign
 INFINITY_WORD = 0x7F80
 NONE = Packed(np.empty(0, np.uint8), 0)
@@ -48,11 +46,11 @@ def thresholds(stream: Stream, ks: list[int]) -> list[Threshold]:
 
     Raises WagleError for a NaN or infinite score (naming the tensor) and for a k outside 0..n.
     """
-    with _workers() as each:
+    with workers() as pool:
         upper, exact = np.zeros(WORDS, np.int64), True
         for name, tensor in stream():
             exact &= tensor.dtype == torch.bfloat16
-            for counts in each(_count, tensor):
+            for counts in _map(pool, _count, tensor):
                 upper += counts
             if upper[INFINITY_WORD:].any():
                 raise WagleError(f"score of {name} has NaN or Inf", "finite scores", "look at the gradients of this tensor")
@@ -67,7 +65,7 @@ def thresholds(stream: Stream, ks: list[int]) -> list[Threshold]:
             lower[:, 0] = upper[words]
         elif words:
             for _, tensor in stream():
-                for index, counts in each(_refine, tensor, words):
+                for index, counts in _map(pool, _refine, tensor, words):
                     np.add.at(lower.reshape(-1), index, counts)
     result = []
     for k in ks:
@@ -87,7 +85,7 @@ def _kth(counts: np.ndarray, k: int) -> tuple[int, int]:
 def packed(stream: Stream, limits: list[Threshold]) -> Iterator[tuple[str, list[Packed]]]:
     """The masks of all `limits`, tensor by tensor in stream order, each with exactly the k ones its threshold was made for."""
     left = [limit.ties for limit in limits]
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with workers() as pool:
         for name, tensor in stream():
             bits = np.empty((len(limits), -(-tensor.numel() // 8)), np.uint8)
             selected, start = [0] * len(limits), 0
@@ -118,8 +116,8 @@ def packed_rows(score: torch.Tensor, ratios: list[float]) -> list[Packed]:
     """For each ratio the mask (out, in) with the top budget(ratio, in) of |score| in every row, ties to the lower index."""
     width = score.shape[1]
     ks = [budget(ratio, width) for ratio in ratios]
-    rows = max(8, CHUNK // max(1, width) // 8 * 8)  # whole bytes for each block
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    rows = max(8, PIECE // max(1, width) // 8 * 8)  # whole bytes for each block
+    with workers() as pool:
         blocks = list(pool.map(lambda block: _pack_rows(block, ks), score.detach().cpu().split(rows)))
     return [Packed(np.concatenate([b[i].bits for b in blocks]), sum(b[i].selected for b in blocks)) for i in range(len(ks))]
 
@@ -146,18 +144,6 @@ def _pack_rows(block: torch.Tensor, ks: list[int]) -> list[Packed]:
 # --- one chunk at a time: on a CPU in numpy, on a GPU in torch ---
 
 
-@contextlib.contextmanager
-def _workers():
-    """A pool in place of torch's own threads, which would multiply with it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            yield lambda function, *arguments: _map(pool, function, *arguments)
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _map(pool, function, tensor: torch.Tensor, *arguments) -> Iterable:
     """function(chunk, *arguments) of a tensor's chunks, in order."""
     flat = tensor.detach().reshape(-1)
@@ -167,7 +153,7 @@ def _map(pool, function, tensor: torch.Tensor, *arguments) -> Iterable:
     def work(chunk):
         return function(chunk if chunk.dtype in (torch.float32, torch.bfloat16) else chunk.float(), *arguments)
 
-    return map(work, flat.split(GPU_CHUNK)) if on_gpu(flat) else pool.map(work, flat.split(CHUNK))
+    return map(work, flat.split(GPU_PIECE)) if on_gpu(flat) else pool.map(work, flat.split(PIECE))
 
 
 def _magnitude(chunk: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 NEEDS = ()
 SELECT = "global"
+ROWWISE = True
 
 
 def score(weight):

@@ -2,6 +2,7 @@
 
 NEEDS = ("forget",)
 SELECT = "global"
+ROWWISE = True
 
 
 def score(weight, forget):

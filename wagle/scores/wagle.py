@@ -9,6 +9,7 @@ from wagle.errors import WagleError
 
 NEEDS = ("forget", "retain")
 SELECT = "global"
+ROWWISE = True
 
 
 def terms(weight, forget, retain, *, gamma):

@@ -6,6 +6,7 @@ Calibrated on forget rows. As in the paper, only linear layers inside the blocks
 
 NEEDS = ("activations",)
 SELECT = "rows"
+ROWWISE = True
 
 
 def score(weight, activations):
