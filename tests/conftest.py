@@ -48,4 +48,4 @@ def checkpoint(model, tokenizer, tmp_path):
 def encoded(tokenizer, rows):
     from wagle.encoding import encode_rows
 
-    return {role: encode_rows(tokenizer, TEMPLATE, rows[role], 128) for role in ("forget", "retain")}
+    return {role: encode_rows(tokenizer, rows[role], template=TEMPLATE, max_length=128) for role in ("forget", "retain")}

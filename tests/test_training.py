@@ -9,7 +9,7 @@ import torch
 from wagle import training, unlearning
 from wagle.encoding import encode_rows
 from wagle.errors import WagleError
-from wagle.objectives import finetune, graddiff
+from wagle.objectives import finetune, graddiff, npo
 
 OPTIONS = {"pad_id": 2, "lr": 1e-3, "weight_decay": 0.1, "warmup": 0.1, "clip": 1.0, "token_budget": 10**6, "seed": 0}
 
@@ -74,6 +74,33 @@ def test_micro_batches_do_not_change_the_run(model, encoded, tmp_path):
         assert one["forget"] == pytest.approx(other["forget"], abs=1e-4)
         assert one["retain"] == pytest.approx(other["retain"], abs=1e-4)
         assert one["tokens"] == other["tokens"]
+
+
+GOLDEN = {  # of the first version of the loop: losses of forget and retain rows, gradient norms
+    "graddiff": [
+        [-5.989028, -5.965022, -5.988582, -6.046121, -6.079273, -6.051838],
+        [5.987133, 5.991761, 5.948277, 5.908699, 5.856454, 5.903417],
+        [1.179538, 1.170482, 0.963825, 1.138940, 1.311353, 1.055149],
+    ],
+    "npo": [
+        [13.862944, 13.863051, 13.849329, 13.797044, 13.763415, 13.781617],
+        [5.987133, 5.991761, 5.948261, 5.908656, 5.856256, 5.903162],
+        [1.179538, 1.170443, 0.963474, 1.136988, 1.308185, 1.052224],
+    ],
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_loss_curve_is_that_of_the_first_version(name, model, encoded, tmp_path):
+    generator = torch.Generator().manual_seed(1)
+    masks = {name: torch.rand(p.shape, generator=generator) < 0.5 for name, p in model.named_parameters()}
+    reference = unlearning.reference_losses(model, encoded["forget"], 2, 500) if name == "npo" else None
+    options = {"lr": 1e-2, "token_budget": 400, "reference": reference, "log": tmp_path / "log"}
+    run(model, encoded, masks, {"graddiff": graddiff, "npo": npo}[name].loss, **options)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    found = [[line[key] for line in lines] for key in ("forget", "retain", "gradient_norm")]
+    for values, expected in zip(found, GOLDEN[name], strict=True):
+        assert values == pytest.approx(expected, abs=1e-4)
 
 
 def test_adamw_equals_torch_on_a_dense_run(model, encoded):
@@ -197,7 +224,8 @@ def test_a_run_that_moved_nothing_fails_with_the_reason():
 
 
 CELL = {
-    "template": "[INST] {question} [/INST] {answer}", "max_length": 128, "precision": "fp32", "autocast": "none", "batch_size": 4,
+    "encoding": {"template": "[INST] {question} [/INST] {answer}", "max_length": 128},
+    "precision": "fp32", "autocast": "none", "batch_size": 4,
     "warmup": 0.1, "clip": 1.0, "token_budget": 4096, "least_moved": 0.01,
     "method": {"lr": 1e-3, "weight_decay": 0.1, "epochs": 1},
 }  # fmt: skip
@@ -225,5 +253,5 @@ def test_po_needs_refusals(model, tokenizer, rows, checkpoint):
 
 def test_refusals_are_drawn_once_per_row_by_seed(tokenizer, rows):
     refusals = [f"No {i}." for i in range(20)]
-    draws = [encode_rows(tokenizer, CELL["template"], rows["forget"], 128, refusals, seed) for seed in (1, 1, 2)]
+    draws = [encode_rows(tokenizer, rows["forget"], refusals=refusals, seed=seed, **CELL["encoding"]) for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]

@@ -244,7 +244,7 @@ CHANGES = {
         REDONE | {"examples"}, lambda cell: cell.startswith("npo/"),
     ),
     "top-k": (
-        edit("wagle/topk.py", "GPU_PIECE = 1 << 26", "GPU_PIECE = 1 << 25"),
+        edit("wagle/topk.py", "WORDS = 1 << 15", "WORDS = 2**15"),
         RESCORED, lambda cell: "/dense" not in cell and "/lora" not in cell,
     ),
     "a metric": (

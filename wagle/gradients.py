@@ -10,6 +10,7 @@ import contextlib
 import torch
 
 from wagle.batching import by_length, collate
+from wagle.checkpointing import checkpointed
 from wagle.errors import WagleError
 from wagle.losses import answer_loss
 from wagle.prompts import Encoded
@@ -32,7 +33,8 @@ def _into(accumulators: dict, model):
             handle.remove()
 
 
-def accumulate(model, rows: list[Encoded], pad_id: int, token_budget: int, reduction: str = "sum") -> tuple[dict, float]:
+def accumulate(model, rows: list[Encoded], pad_id: int, token_budget: int, reduction: str = "sum", *,
+               activation_checkpointing: bool = False) -> tuple[dict, float]:  # fmt: skip
     """Gradient by parameter name (fp32, or fp64 for an fp64 model) and the mean loss in nats.
 
     Raises WagleError when a gradient is not finite, naming the tensor, or `rows` is empty.
@@ -43,7 +45,7 @@ def accumulate(model, rows: list[Encoded], pad_id: int, token_budget: int, reduc
         raise WagleError(f"reduction {reduction!r}", "'sum' or 'mean'")
     sums = {n: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for n, p in model.named_parameters()}
     total = 0.0
-    with _into(sums, model):
+    with _into(sums, model), checkpointed(model, activation_checkpointing):
         for batch in by_length([len(row) for row in rows], token_budget):
             loss = answer_loss(model, [rows[i] for i in batch], pad_id).mean.sum()
             loss.backward()

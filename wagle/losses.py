@@ -3,6 +3,7 @@
 Per-row losses, not batch means: a sum over rows is then the same however the rows were batched.
 """
 
+import contextlib
 from typing import NamedTuple
 
 import torch
@@ -23,13 +24,42 @@ class RowLoss(NamedTuple):
 
 
 def answer_loss(model, rows: list[Encoded], pad_id: int) -> RowLoss:
-    """One forward pass of `rows`; logits are cast to fp32 (or kept in fp64) before the log-softmax."""
+    """One forward pass of `rows`; only positions that carry loss go through the output head.
+
+    Logits are cast to fp32 (or kept in fp64) before the log-softmax.
+    """
     ids, attention, span = collate(rows, pad_id, model.device)
-    logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1]  # (B, T-1, V)
+    wanted = span[:, 1:]  # (B, T-1): positions whose next token carries loss, n in all
+    with _head_at(model, wanted):
+        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits
+    logits = logits[0] if logits.shape[:2] == (1, int(wanted.sum())) else logits[:, :-1][wanted]  # (n, V)
     if logits.dtype != torch.float64:
         logits = logits.float()
-    labels = ids[:, 1:].masked_fill(~span[:, 1:], -100)  # (B, T-1)
-    token = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, ignore_index=-100, reduction="none")
-    count = span[:, 1:].sum(1)
-    total = token.sum(1)
+    token = torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted], reduction="none")  # (n,)
+    total = token.new_zeros(wanted.shape).masked_scatter(wanted, token).sum(1)
+    count = wanted.sum(1)
     return RowLoss(total / count, total, count)
+
+
+@contextlib.contextmanager
+def _head_at(model, wanted: torch.Tensor):
+    """The output head sees (1, n, D) instead of (B, T, D). What models do to logits afterwards is elementwise.
+
+    A model without an output head of that form computes all its logits as before.
+    """
+    head = model.get_output_embeddings()
+
+    def narrow(_, args):
+        hidden = args[0]
+        if hidden.shape[:2] == (wanted.shape[0], wanted.shape[1] + 1):
+            return (hidden[:, :-1][wanted][None], *args[1:])
+        return None
+
+    if not isinstance(head, torch.nn.Module):
+        yield
+        return
+    handle = head.register_forward_pre_hook(narrow)
+    try:
+        yield
+    finally:
+        handle.remove()

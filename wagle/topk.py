@@ -18,10 +18,9 @@ import torch
 
 from wagle.errors import WagleError
 from wagle.masks import Packed, on_gpu, pack
-from wagle.workers import PIECE, workers
+from wagle.workers import GPU_PIECE, PIECE, workers
 
 Stream = Callable[[], Iterable[tuple[str, torch.Tensor]]]
-GPU_PIECE = 1 << 26
 WORDS = 1 << 15  # upper words without their sign
 INFINITY_WORD = 0x7F80
 NONE = Packed(np.empty(0, np.uint8), 0)

@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from wagle import precision as policies
 from wagle.batching import by_length
+from wagle.checkpointing import checkpointed
 from wagle.errors import WagleError
 from wagle.losses import RowLoss, answer_loss
 from wagle.prompts import Encoded
@@ -67,30 +69,6 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     return peak * (steps - step) / max(1, steps - ramp)
 
 
-class MaskedAdamW:
-    """AdamW (0.9, 0.999, 1e-8) with decoupled weight decay on the parameters given, or only where their masks are True."""
-
-    def __init__(self, parameters: dict, masks: dict | None, weight_decay: float):
-        self.parameters, self.masks, self.weight_decay = parameters, masks, weight_decay
-        fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters.values())
-        self.adamw = torch.optim.AdamW(list(parameters.values()), lr=0.0, weight_decay=0.0, fused=fused)
-
-    @torch.no_grad()
-    def step(self, lr: float) -> None:
-        self.adamw.param_groups[0]["lr"] = lr
-        keep = 1 - lr * self.weight_decay
-        for name, parameter in self.parameters.items():
-            if self.masks is None:
-                parameter.mul_(keep)
-                continue
-            frozen = ~self.masks[name]
-            parameter.grad.masked_fill_(frozen, 0)
-            if self.weight_decay:
-                parameter.mul_(torch.full_like(parameter, keep).masked_fill_(frozen, 1))
-        self.adamw.step()
-        self.adamw.zero_grad(set_to_none=True)
-
-
 def fit(
     model,
     forget: list[Encoded],
@@ -106,6 +84,8 @@ def fit(
     token_budget: int,
     seed: int,
     autocast: str = "none",
+    precision: str = "fp32",
+    activation_checkpointing: bool = False,
     masks: dict[str, torch.Tensor] | None = None,
     reference: RowLoss | None = None,
     log: Path | None = None,
@@ -117,13 +97,12 @@ def fit(
 
     `objective` maps row losses of forget (B_f,), retain (B_r,) and the reference's losses of the same forget rows to per-row
     terms. `log` gets one JSON line a step: losses in nats, lr, gradient norm before clipping, tokens. `resume` is a
-    folder for the state of a killed run; a state is taken up only if its `identity` is the same.
+    folder for the state of a killed run; a state is taken up only if its `identity` is the same. `precision` is a policy of
+    wagle/precision.py.
     Raises WagleError when a loss or gradient is not finite, naming the step, its rows and the tensor.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if masks is not None:
-        masks = {name: masks[name].to(p.device) for name, p in parameters.items()}
-    optimizer = MaskedAdamW(parameters, masks, weight_decay)
+    optimizer = policies.optimizer(precision, parameters, masks, weight_decay)
     done, lines = _take_up(resume, identity, parameters, optimizer)
     saved = started = time.monotonic()
     tokens = 0
@@ -131,7 +110,8 @@ def fit(
     for number in tqdm(range(done, len(steps)), initial=done, total=len(steps), mininterval=5, desc="train"):
         torch.manual_seed(seed * 1_000_003 + number)  # dropout; a resumed run draws what the undisturbed one drew
         step = steps[number]
-        losses, used = _backward(model, forget, retain, step, objective, pad_id, token_budget, autocast, reference)
+        with checkpointed(model, activation_checkpointing):
+            losses, used = _backward(model, forget, retain, step, objective, pad_id, token_budget, autocast, reference)
         tokens += used
         if not np.isfinite(sum(losses)):
             raise WagleError(
@@ -179,21 +159,20 @@ def _backward(model, forget, retain, step, objective, pad_id, token_budget, auto
     return sums, sum(map(len, rows))
 
 
-def _save_state(folder: Path, identity: str, step: int, parameters: dict, optimizer: MaskedAdamW, lines: list[str]) -> None:
+def _save_state(folder: Path, identity: str, step: int, parameters: dict, optimizer, lines: list[str]) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     state = {f"p.{name}": p.detach() for name, p in parameters.items()}
-    for name, p in parameters.items():
-        moments = optimizer.adamw.state[p]
-        state |= {f"m.{name}": moments["exp_avg"], f"v.{name}": moments["exp_avg_sq"]}
+    for name in parameters:
+        state |= {f"{key}.{name}": value for key, value in optimizer.tensors(name).items()}
     header = {"state": json.dumps({"identity": identity, "step": step, "log": lines})}
     save_file({k: v.contiguous() for k, v in state.items()}, str(folder / "state.part"), metadata=header)
     (folder / "state.part").replace(folder / "state.safetensors")
 
 
 @torch.no_grad()
-def _take_up(folder: Path | None, identity: str, parameters: dict, optimizer: MaskedAdamW) -> tuple[int, list[str]]:
+def _take_up(folder: Path | None, identity: str, parameters: dict, optimizer) -> tuple[int, list[str]]:
     """(steps done, log lines) of a saved state of this very run, loaded in place; (0, []) where there is none."""
     from safetensors import SafetensorError, safe_open
 
@@ -205,13 +184,10 @@ def _take_up(folder: Path | None, identity: str, parameters: dict, optimizer: Ma
             header = json.loads(file.metadata()["state"])
             if header["identity"] != identity:
                 return 0, []
+            kinds = {key.partition(".")[0] for key in file.keys()} - {"p"}  # noqa: SIM118 - not a dict
             for name, p in parameters.items():
                 p.copy_(file.get_tensor(f"p.{name}"))
-                optimizer.adamw.state[p] = {
-                    "step": torch.tensor(float(header["step"]), device=p.device if p.is_cuda else "cpu"),
-                    "exp_avg": file.get_tensor(f"m.{name}").to(p.device),
-                    "exp_avg_sq": file.get_tensor(f"v.{name}").to(p.device),
-                }
+                optimizer.restore(name, {kind: file.get_tensor(f"{kind}.{name}") for kind in kinds}, header["step"])
     except (SafetensorError, KeyError, ValueError, TypeError):
         raise WagleError(f"{path} is broken", "a state saved by this project", f"delete {folder} and start again") from None
     return header["step"], header["log"]

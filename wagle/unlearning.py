@@ -99,6 +99,7 @@ def unlearn(
     clip: float,
     token_budget: int,
     least_moved: float,
+    activation_checkpointing: bool = False,
     resume_seconds: float = 300,
     log: Path | None = None,
     resume: Path | None = None,
@@ -122,9 +123,11 @@ def unlearn(
         model = add_adapters(model, seed=seed, **adapters)
     cut = training.plan(len(rows), len(others), batch_size=batch_size, seed=seed, epochs=method.get("epochs", 1),
                         steps=method.get("steps"))  # fmt: skip
+    kept = precision if adapters is None else "fp32"  # adapters are kept in fp32 whatever the model is
     done = training.fit(
         model, rows, others, cut, loss, pad_id=pad, lr=method["lr"], weight_decay=method["weight_decay"], warmup=warmup,
-        clip=clip, token_budget=token_budget, seed=seed, autocast=autocast, masks=masks, reference=reference, log=log,
+        clip=clip, token_budget=token_budget, seed=seed, autocast=autocast, precision=kept,
+        activation_checkpointing=activation_checkpointing, masks=masks, reference=reference, log=log,
         resume=resume, resume_seconds=resume_seconds, identity=identity,
     )  # fmt: skip
     if adapters is not None:

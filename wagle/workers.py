@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-PIECE = 1 << 18  # elements: 1 MB of fp32
+PIECE, GPU_PIECE = 1 << 18, 1 << 26  # elements: 1 MB and 256 MB of fp32
 
 
 @contextlib.contextmanager
@@ -23,3 +23,9 @@ def workers() -> Iterator[ThreadPoolExecutor]:
             yield pool
     finally:
         torch.set_num_threads(threads)
+
+
+def pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Flat views of the same places in contiguous tensors of one size."""
+    size = GPU_PIECE if tensors[0].is_cuda else PIECE
+    return zip(*(tensor.view(-1).split(size) for tensor in tensors), strict=True)

@@ -31,7 +31,10 @@ with recorded(snakemake) as part:
     checkpoint = snakemake.input.model[0]
     model, tokenizer = models.load(checkpoint, options["precision"]), models.load_tokenizer(checkpoint)
     encoded = encode_rows(tokenizer, rows, refusals=refusals, **params["encoding"])
-    sums, loss = accumulate(model, encoded, tokenizer.pad_token_id, options["token_budget"], options["reduction"])
+    sums, loss = accumulate(
+        model, encoded, tokenizer.pad_token_id, options["token_budget"], options["reduction"],
+        activation_checkpointing=snakemake.config["attribution"].get("activation_checkpointing", False),
+    )  # fmt: skip
     norm = float(torch.stack([g.double().square().sum() for g in sums.values()]).sum().sqrt())
     shapes = {name: list(g.shape) for name, g in sums.items()}
     tensors.write(

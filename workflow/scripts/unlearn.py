@@ -9,7 +9,7 @@ import json
 
 import torch
 
-from wagle import data, masks, models, unlearning
+from wagle import data, masks, models, precision, unlearning
 from wagle.cells import Cell
 from wagle.provenance import recorded, write_json
 
@@ -20,7 +20,7 @@ with recorded(snakemake) as part:
     forget, retain, *rest = [data.read_rows(path) for path in files]
     checkpoint = snakemake.input.model[0]
     options = params["unlearning"] | params["overrides"]
-    model, tokenizer = models.load(checkpoint, options["precision"]), models.load_tokenizer(checkpoint)
+    model, tokenizer = models.load(checkpoint, precision.weights(options["precision"])), models.load_tokenizer(checkpoint)
     mask = dict(masks.load(snakemake.input.mask[0])) if cell.has_mask else None
     model, record = unlearning.unlearn(
         model, tokenizer, forget, retain,

@@ -1,0 +1,32 @@
+"""Activation checkpointing: a block's activations are computed again in the backward pass instead of being kept.
+
+Costs a third more arithmetic; leaves one activation per block and token. Works in training and in evaluation mode alike (the
+library's own switch works in training mode only, where a model may have dropout), and changes no bit of a gradient.
+"""
+
+import contextlib
+import functools
+
+from torch.utils.checkpoint import checkpoint
+
+from wagle.errors import WagleError
+
+
+@contextlib.contextmanager
+def checkpointed(model, active: bool = True):
+    """While inside, every transformer block of `model` is checkpointed. Raises WagleError for a model that marks no blocks."""
+    if not active:
+        yield
+        return
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    blocks = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not blocks:
+        raise WagleError(f"{type(model).__name__} has no block to checkpoint", do="switch activation_checkpointing off")
+    for block in blocks:
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
