@@ -28,3 +28,6 @@ rule all:
         [path for files in OTHER_TABLES.values() for path in files],
         EXAMPLES,
         artifact("report", "report.html"),
+
+
+include: "rules/audit.smk"

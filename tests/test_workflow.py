@@ -72,20 +72,23 @@ def tiny(embedder):
     return config
 
 
-@pytest.fixture(scope="module")
-def embedder(tmp_path_factory, _tiny):
+def make_embedder(folder, tokenizer):
     """A random sentence-embedding model in the format that sentence-transformers reads."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules as parts
     from transformers import BertConfig, BertModel
 
-    folder = tmp_path_factory.mktemp("embedder")
     size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    BertModel(BertConfig(vocab_size=len(_tiny[1]), pad_token_id=2, **size)).save_pretrained(folder / "bert")
-    _tiny[1].save_pretrained(folder / "bert")
+    BertModel(BertConfig(vocab_size=len(tokenizer), pad_token_id=2, **size)).save_pretrained(folder / "bert")
+    tokenizer.save_pretrained(folder / "bert")
     words = parts.Transformer(str(folder / "bert"), max_seq_length=64)
     SentenceTransformer(modules=[words, parts.Pooling(8)], device="cpu").save(str(folder / "model"))
     return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory, _tiny):
+    return make_embedder(tmp_path_factory.mktemp("embedder"), _tiny[1])
 
 
 class Project:

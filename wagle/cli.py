@@ -1,4 +1,7 @@
-"""The command line: `wagle metrics | paired | validate | harness | export-log`. Errors are one line and exit code 1."""
+"""The command line: `wagle metrics | paired | validate | harness | export-log | audit`.
+
+Errors are one line and exit code 1; `audit` ends with 1 where it found problems and with 3 where results are only stale.
+"""
 
 import argparse
 import json
@@ -6,6 +9,8 @@ import sys
 from pathlib import Path
 
 from wagle.errors import WagleError
+
+EXIT = {"clean": 0, "problems": 1, "stale": 3}
 
 
 def _print(result: dict[str, dict], protocol: str, as_json: bool) -> None:
@@ -84,6 +89,17 @@ def _harness(options) -> None:
     print(json.dumps(found, indent=1))
 
 
+def _audit(options) -> int:
+    from wagle import audit
+
+    found = audit.audit(options.results)
+    if options.json:
+        print(json.dumps(audit.as_json(found), indent=1))
+    else:
+        print(audit.text(found, most=options.most), end="")
+    return EXIT[found.verdict]
+
+
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="wagle", description="Metrics, comparisons and checks outside the pipeline.")
     commands = root.add_subparsers(dest="command", required=True)
@@ -116,19 +132,22 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--tasks", default="wmdp_bio,wmdp_cyber,mmlu")
     sub.add_argument("--data-dir", help="folder with wmdp/ and mmlu/; without it, the hub's data sets")
     sub.add_argument("--limit", type=int, help="questions per task (a slice spread over the whole file)")
+    sub = command("audit", _audit, "is a results folder what its records say, and do they fit each other and the code?")
+    sub.add_argument("results", help="such as results/quick")
+    sub.add_argument("--json", action="store_true")
+    sub.add_argument("--most", type=int, default=10, help="paths listed of each class")
     return root
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
-        options.function(options)
+        return options.function(options) or 0
     except WagleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         return 0
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""Kill a running experiment at random moments, restart it as README.md says, and compare with the undisturbed run.
+
+    python tests/kill_campaign.py --kills 50 --seed 0 [--folder DIR]
+
+Each kill is a SIGKILL to Snakemake's whole process group after a random time; the restart is `snakemake --unlock`, then the same
+command. An experiment is killed again and again until it comes through, then the next one starts from nothing, until
+there were enough kills. Every artifact and manifest must be byte for byte that of the run that nobody disturbed, and the
+audit clean. Prints one JSON line; ends with 1 at the first difference.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import small
+
+from wagle import audit
+
+
+def fresh(made) -> None:
+    shutil.rmtree(made.folder / "results", ignore_errors=True)
+    shutil.rmtree(made.folder / ".snakemake", ignore_errors=True)
+
+
+def undisturbed(made) -> tuple[dict[str, bytes], float]:
+    """Artifacts of a run from nothing, and its seconds."""
+    fresh(made)
+    began = time.monotonic()
+    if small.start(made).wait():
+        raise SystemExit((made.folder / "run.log").read_text()[-3000:])
+    return small.artifacts(made.results), time.monotonic() - began
+
+
+def disturbed(made, kills: int, draw: random.Random, longest: float) -> tuple[int, int]:
+    """One experiment from nothing, killed until it comes through or `kills` are used up; (kills, of them with jobs begun)."""
+    fresh(made)
+    done = begun = 0
+    while True:
+        process = small.start(made)
+        try:
+            code = process.wait(timeout=draw.uniform(1, longest) if done < kills else None)
+        except subprocess.TimeoutExpired:
+            small.kill(process)
+            done += 1
+            begun += made.results.exists()
+            if small.start(made, "--unlock").wait():
+                raise SystemExit(f"kill {done}: --unlock failed") from None
+            continue
+        if code:
+            raise SystemExit(f"after kill {done}: {(made.folder / 'run.log').read_text()[-3000:]}")
+        return done, begun
+
+
+def differences(expected: dict[str, bytes], found: dict[str, bytes]) -> list[str]:
+    return sorted(path for path in expected.keys() | found.keys() if expected.get(path) != found.get(path))
+
+
+def campaign(folder: Path, kills: int, seed: int) -> dict:
+    made, draw = small.project(folder), random.Random(seed)
+    expected, seconds = undisturbed(made)
+    total = begun = experiments = 0
+    while total < kills:
+        done, with_jobs = disturbed(made, kills - total, draw, seconds / 3)
+        total, begun, experiments = total + done, begun + with_jobs, experiments + 1
+        different = differences(expected, small.artifacts(made.results))
+        verdict = audit.audit(made.results, code=False).verdict
+        if different or verdict != "clean":
+            raise SystemExit(f"after {total} kills: audit {verdict}, different: {different[:10]}")
+        print(f"{total} kills, {experiments} experiments: {len(expected)} files identical", file=sys.stderr, flush=True)
+    return {
+        "kills": total,
+        "with jobs begun": begun,
+        "experiments": experiments,
+        "files": len(expected),
+        "undisturbed_s": round(seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        print(json.dumps(campaign(options.folder or Path(scratch), options.kills, options.seed)))
