@@ -203,10 +203,11 @@ def _file(root: Path, path: str, entry: dict, record: Record, files: dict[str, o
     return ("intact", "") if digest == entry["sha256"] else ("altered", f"sha256 {digest[:12]}, {entry['sha256'][:12]} recorded")
 
 
-def audit(results: str | Path, *, code: bool = True, skip: tuple[str, ...] = ()) -> Audit:
+def audit(results: str | Path, *, code: bool = True, skip: tuple[str, ...] = (), only: set[str] | None = None) -> Audit:
     """Everything that can be told of the folder `results` from the folder itself and, with `code`, from this checkout.
 
-    `skip` names top-level folders to leave out. Raises WagleError when it is no folder or holds no record.
+    `skip` names top-level folders to leave out; of `only` (manifests) alone the files are hashed and findings returned.
+    Raises WagleError when it is no folder or holds no record.
     """
     root = Path(results)
     files = {path: found for path, found in walk(root).items() if path.split("/")[0] not in skip}
@@ -215,7 +216,12 @@ def audit(results: str | Path, *, code: bool = True, skip: tuple[str, ...] = ())
         raise WagleError(f"{root} holds no record", "a results folder, such as results/quick")
     findings += _check_records(records)
     bad = {f.path for f in findings if f.kind == "altered"}
-    listed = {f"{r.folder}/{name}": (entry, r) for r in records.values() for name, entry in r.manifest["outputs"].items()}
+    listed = {
+        f"{record.folder}/{name}": (entry, record)
+        for path, record in records.items()
+        if only is None or path in only
+        for name, entry in record.manifest["outputs"].items()
+    }
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing releases the interpreter
         kinds = list(pool.map(lambda item: _file(root, item[0], *item[1], files), listed.items()))
     counts, size = Counter(), 0
@@ -234,6 +240,9 @@ def audit(results: str | Path, *, code: bool = True, skip: tuple[str, ...] = ())
             findings.append(Finding(kind, path, "no record lists it" if kind == "unaccounted" else "left by a stopped job"))
     findings += _check_links(records, {f.path for f in findings if f.kind == "altered" and f.path.endswith("manifest.json")})
     findings += _check_code(records) if code else []
+    if only is not None:
+        folders = {records[path].folder for path in only}
+        findings = [f for f in findings if any(f.path.startswith(folder + "/") for folder in folders) and f.kind != "unaccounted"]
     findings = sorted(dict.fromkeys(findings), key=lambda f: (CLASSES.index(f.kind), f.path, f.why))
     counts["stale"] = len({f.path for f in findings if f.kind == "stale"})
     counts["missing"] = len({f.path for f in findings if f.kind == "missing"})

@@ -90,8 +90,12 @@ def _harness(options) -> None:
 
 
 def _audit(options) -> int:
-    from wagle import audit
+    from wagle import audit, lineage
 
+    if options.cell:
+        line = lineage.lineage(options.results, options.cell)
+        print(json.dumps(lineage.as_json(line), indent=1) if options.json else lineage.text(line), end="\n" * options.json)
+        return 0 if all(step.status.startswith("intact") for step in line.steps) else 1
     found = audit.audit(options.results)
     if options.json:
         print(json.dumps(audit.as_json(found), indent=1))
@@ -134,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--limit", type=int, help="questions per task (a slice spread over the whole file)")
     sub = command("audit", _audit, "is a results folder what its records say, and do they fit each other and the code?")
     sub.add_argument("results", help="such as results/quick")
+    sub.add_argument("--cell", help="where one number comes from, such as 'npo wagle retain-acc' (also ratio=, seed=, protocol=)")
     sub.add_argument("--json", action="store_true")
     sub.add_argument("--most", type=int, default=10, help="paths listed of each class")
     return root
