@@ -22,7 +22,7 @@ def run(rule, folder, inputs=(), write=None, code=CODE, raw=(), **wildcards):
         input=[str(p) for source in inputs for p in sorted(source.rglob("*")) if p.is_file() and p.name != "run.json"]
         + list(map(str, raw)),
         output={f"o{i}": str(folder / top) for i, top in enumerate(tops)} | {"manifest": str(folder / "manifest.json")},
-        params={"code": code, **({"cells": json.dumps(CELLS)} if rule == "table1" else {})},
+        params={"code": code, **({"cells": json.dumps(CELLS)} if rule == "table" else {})},
         wildcards=wildcards,
         log=[],
     )
@@ -63,7 +63,7 @@ def results(tmp_path):
         for name, value in VALUES[seed].items():
             lines += f"x,tofu,npo,wagle,0.8,1e-06,{seed},wagle,{name},{value},0.1,4\n"
     collected = run("collect", root / "collected", found, {"metrics.csv": lines})
-    run("table1", root / "tables/table1/wagle", [collected], {"table1.csv": "table"}, protocol="wagle")
+    run("table", root / "tables/table1/wagle", [collected], {"table1.csv": "table"}, protocol="wagle")
     (root / "logs").mkdir()
     (root / "logs/collect.log").write_text("said something")
     return root
@@ -168,7 +168,7 @@ def test_stale_inputs_and_what_was_made_from_them(results):
 def test_stale_code(results):
     other = "0" * 64 + ":workflow/scripts/collect.py"
     run(
-        "table1",
+        "table",
         results / "tables/table1/wagle",
         [results / "collected"],
         {"table1.csv": "t"},
@@ -238,7 +238,7 @@ def test_lineage_goes_from_the_table_to_the_rows(results):
     assert found.values == {"1": 0.25, "2": 0.75} and found.mean == 0.5 and found.se == pytest.approx(0.25)
     rules = [step.record.manifest["rule"] for step in found.steps]
     assert (
-        rules[:2] == ["table1", "collect"] and rules[-1] == "split" and rules.count("mask") == 2 and rules.count("finetune") == 1
+        rules[:2] == ["table", "collect"] and rules[-1] == "split" and rules.count("mask") == 2 and rules.count("finetune") == 1
     )
     for step in found.steps:
         assert all(source > step.number for source in step.sources) and step.status.startswith("intact")

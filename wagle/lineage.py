@@ -2,7 +2,7 @@
 
 A number is asked for in a reader's words, "npo wagle retain-acc", and is the mean over seeds of a method, a selection, a
 metric and a protocol; `seed=1`, `ratio=0.5`, `gamma=1e-06` and `protocol=tofu` narrow it. Without a ratio the cells of
-Table 1 are meant. Words that fit several numbers are an error that lists them, never a guess.
+the main table are meant. Words that fit several numbers are an error that lists them, never a guess.
 
 Notable: the chain is read from the records' own links, so it holds for rules that this module has never heard of.
 """
@@ -58,7 +58,7 @@ def numbers(root: Path) -> list[dict]:
 
 
 def choose(rows: list[dict], words: str, shown: set[str]) -> list[dict]:
-    """The rows of the one number that `words` name, one a seed. `shown` are the ids of the table's cells.
+    """The rows of the one number that `words` name, one a seed. `shown` are the ids of the main table's cells.
 
     Raises WagleError when the words fit nothing, or several numbers.
     """
@@ -129,15 +129,19 @@ def cell_of(row: dict) -> Cell:
 
 
 def table_cells(records: dict[str, Record]) -> set[str]:
-    """Ids of the cells of Table 1, as its own record lists them."""
+    """Ids of the cells of the main table, as the records of its protocols list them."""
     found: set[str] = set()
-    for record in records.values():
-        if record.manifest["rule"] == "table1":
-            try:
-                found |= set(json.loads(record.manifest["params"].get("cells", "[]")))
-            except (TypeError, ValueError, RecursionError):
-                raise WagleError(f"the record of {record.folder} lists no cells") from None
+    for path in _tables(records):
+        try:
+            found |= set(json.loads(records[path].manifest["params"].get("cells", "[]")))
+        except (TypeError, ValueError, RecursionError):
+            raise WagleError(f"{path} lists no cells", do="run wagle audit on this folder") from None
     return found
+
+
+def _tables(records: dict[str, Record]) -> list[str]:
+    """Manifests of the main table, one a protocol."""
+    return [p for p, r in records.items() if r.folder.startswith("tables/") and "protocol" in r.manifest["wildcards"]]
 
 
 def chain(records: dict[str, Record], ends: list[str], through: set[str]) -> list[tuple[str, tuple[str, ...]]]:
@@ -174,7 +178,7 @@ def lineage(results: str | Path, words: str) -> Lineage:
     shown = table_cells(records)
     rows = choose(numbers(root), words, shown)
     ids = [cell_of(row).id for row in rows]
-    ends = [p for p, r in records.items() if r.manifest["rule"] == "table1" and r.folder.endswith("/" + rows[0]["protocol"])]
+    ends = [path for path in _tables(records) if records[path].manifest["wildcards"]["protocol"] == rows[0]["protocol"]]
     ends = ends if set(ids) <= shown else []
     cells = {f"metrics/{name}/manifest.json" for name in ids}
     if not cells <= set(records):
