@@ -1,10 +1,11 @@
-"""The command line: `wagle metrics | paired | validate | harness | export-log | audit`.
+"""The command line: `wagle metrics | paired | validate | harness | export-log | audit | compare`.
 
 Errors are one line and exit code 1; `audit` ends with 1 where it found problems and with 3 where results are only stale.
 """
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -96,12 +97,53 @@ def _audit(options) -> int:
         line = lineage.lineage(options.results, options.cell)
         print(json.dumps(lineage.as_json(line), indent=1) if options.json else lineage.text(line), end="\n" * options.json)
         return 0 if all(step.status.startswith("intact") for step in line.steps) else 1
+    if options.rerun:
+        return _rerun(options)
     found = audit.audit(options.results)
     if options.json:
         print(json.dumps(audit.as_json(found), indent=1))
     else:
         print(audit.text(found, most=options.most), end="")
     return EXIT[found.verdict]
+
+
+def _rerun(options) -> int:
+    import tempfile
+
+    from wagle import rerun
+
+    beside = Path(options.results).resolve().parent
+    with tempfile.TemporaryDirectory(prefix="rerun-", dir=beside if os.access(beside, os.W_OK) else None) as scratch:
+        found = rerun.rerun(
+            options.results, options.rerun, seed=options.seed, configfile=options.configfile, scratch=Path(scratch)
+        )
+    print(json.dumps([outcome._asdict() for outcome in found], indent=1) if options.json else rerun.text(found).rstrip())
+    return 0 if all(outcome.good for outcome in found) else 1
+
+
+def _compare(options) -> int:
+    from wagle import compare
+
+    if options.bytes:
+        alike, unlike, measured = compare.same_bytes(options.first, options.second)
+        if options.json:
+            print(json.dumps({"alike": alike, "different": unlike, "measured": measured}, indent=1))
+            return 1 if unlike else 0
+        for folder, count in sorted(alike.items()):
+            print(f"{count:8d} files alike under {folder}")
+        print("".join(f"different: {path}\n" for path in unlike), end="")
+        print("".join(f"different, as it measures the run: {path}\n" for path in measured), end="")
+        print(f"{sum(alike.values())} alike, {len(unlike)} different, {len(measured)} that measure the run")
+        return 1 if unlike else 0
+    found, reasons = compare.differences(options.first, options.second), compare.causes(options.first, options.second)
+    if options.json:
+        names = ("both", "only_first", "only_second")
+        value = dict(zip(names, found, strict=True)) | {"done_differently": reasons}
+        value["both"] = [difference._asdict() for difference in found[0]]
+        print(json.dumps(json.loads(json.dumps(value), parse_constant=lambda _: None), indent=1))
+    else:
+        print(compare.text(options.first, options.second, found, reasons, most=options.most), end="")
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -140,7 +182,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("results", help="such as results/quick")
     sub.add_argument("--cell", help="where one number comes from, such as 'npo wagle retain-acc' (also ratio=, seed=, protocol=)")
     sub.add_argument("--json", action="store_true")
+    sub.add_argument("--rerun", type=int, metavar="N", help="run N jobs, drawn at random, again in a scratch folder and compare")
+    sub.add_argument("--seed", type=int, default=0, help="of that draw")
+    sub.add_argument("--configfile", help="the experiment's config for --rerun; without it, the one that the audit target kept")
     sub.add_argument("--most", type=int, default=10, help="paths listed of each class")
+    sub = command("compare", _compare, "two results folders: numbers that differ, and what was done differently")
+    sub.add_argument("first")
+    sub.add_argument("second")
+    sub.add_argument("--bytes", action="store_true", help="compare every artifact's bytes; exit code 1 where any differ")
+    sub.add_argument("--json", action="store_true")
+    sub.add_argument("--most", type=int, default=20, help="lines of each kind")
     return root
 
 

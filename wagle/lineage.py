@@ -85,7 +85,7 @@ def choose(rows: list[dict], words: str, shown: set[str]) -> list[dict]:
             known = ", ".join(sorted({row["metric"] for row in rows}))
             raise WagleError(f"{' '.join(left)!r} is no metric of the experiment's {words!r}", f"one of {known}")
         rows = near
-    if len({row["ratio"] for row in rows}) > 1:
+    if len({(row["ratio"], row["gamma"]) for row in rows}) > 1:
         rows = [row for row in rows if cell_of(row).id in shown] or rows
     found = sorted({tuple(row[key] for key in KEYS if key != "seed") for row in rows})
     if len(found) != 1:
