@@ -21,15 +21,18 @@ from wagle import audit, provenance
 from wagle.errors import WagleError
 
 
-def kinds(records) -> dict[str, list[str]]:
-    """Files by kind, as paths below the results folder."""
-    found: dict[str, list[str]] = {}
-    for path, record in records.items():
-        stage = path.split("/")[0]
-        for name in ["manifest.json", "run.json", *record.manifest["outputs"]]:
-            kind = name if name in ("manifest.json", "run.json") else f"{stage}/*{Path(name).suffix}"
-            found.setdefault(kind, []).append(f"{record.folder}/{name}")
-    return found
+def owners(records) -> dict[str, str]:
+    """Every file that a record covers, itself and its run record included -> the record's path."""
+    return {
+        f"{r.folder}/{name}": path
+        for path, r in records.items()
+        for name in ("manifest.json", "run.json", *r.manifest["outputs"])
+    }
+
+
+def kind_of(file: str) -> str:
+    name = Path(file).name
+    return name if name in ("manifest.json", "run.json") else f"{file.split('/')[0]}/*{Path(file).suffix}"
 
 
 def flip(path: Path, draw: random.Random) -> None:
@@ -42,18 +45,13 @@ def truncate(path: Path, draw: random.Random) -> None:
     os.truncate(path, draw.randrange(path.stat().st_size))
 
 
-def readers(root: Path, records, file: str) -> list[list[str]]:
-    """For each job that read the record of `file`: the paths of that record's files, as the job is given them."""
-    owner = next(
-        p
-        for p, r in records.items()
-        if file in (p, f"{r.folder}/run.json")
-        or (file.removeprefix(r.folder + "/") in r.manifest["outputs"] and file.startswith(r.folder + "/"))
-    )
+def given(root: Path, records, owner: str) -> list[str]:
+    """What a job that reads the record `owner` is given: its files, as far as they are there, and the record; [] if no job does."""
     record = records[owner]
-    files = [str(root / record.folder / name) for name in record.manifest["outputs"] if (root / record.folder / name).exists()]
-    known = [r for r in records.values() if any(audit.linked(r, link) == owner for link in r.manifest["inputs"])]
-    return [[*files, str(root / owner)] for _ in known[:1]]
+    if not any(audit.linked(other, link) == owner for other in records.values() for link in other.manifest["inputs"]):
+        return []
+    files = [root / record.folder / name for name in record.manifest["outputs"]]
+    return [str(path) for path in [*files, root / owner] if path.exists()]
 
 
 def check(root: Path, records, files: list[str]) -> None:
@@ -62,23 +60,21 @@ def check(root: Path, records, files: list[str]) -> None:
     missed = [file for file in files if file not in named]
     if missed:
         raise SystemExit(f"the audit missed {missed}; it named {sorted(named)[:5]}")
-    for file in files:
-        for given in readers(root, records, file):
-            try:
-                provenance.check_inputs(given)
-            except WagleError:
-                continue
-            raise SystemExit(f"a job would take {file}")
+    for read in filter(None, (given(root, records, owners(records)[file]) for file in files)):
+        try:
+            provenance.check_inputs(read)
+        except WagleError:
+            continue
+        raise SystemExit(f"a job would take {files}")
 
 
 def campaign(results: Path, *, flips: int, truncations: int, swaps: int, seed: int) -> dict:
     draw, faults = random.Random(seed), Counter()
     records = audit.audit(results, code=False).records
-    by_kind = {
-        kind: [f for f in files if (results / f).is_file() and (results / f).stat().st_size]
-        for kind, files in kinds(records).items()
-    }
-    by_kind = {kind: files for kind, files in by_kind.items() if files}
+    by_kind: dict[str, list[str]] = {}
+    for file in sorted(owners(records)):
+        if (results / file).is_file() and (results / file).stat().st_size:
+            by_kind.setdefault(kind_of(file), []).append(file)
     pairs = {
         kind: [(a, b) for a in files for b in files if a < b and (results / a).read_bytes() != (results / b).read_bytes()]
         for kind, files in by_kind.items()
