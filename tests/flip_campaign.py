@@ -46,7 +46,7 @@ def truncate(path: Path, draw: random.Random) -> None:
 
 
 def given(root: Path, records, owner: str) -> list[str]:
-    """What a job that reads the record `owner` is given: its files, as far as they are there, and the record; [] if no job does."""
+    """What a job that reads the record `owner` is given: its files that are there, and the record; nothing if no job does."""
     record = records[owner]
     if not any(audit.linked(other, link) == owner for other in records.values() for link in other.manifest["inputs"]):
         return []
