@@ -111,6 +111,7 @@ class RoundedAdamW:
             step += lost.float()
             new = (old + step).bfloat16()
             rest = step - (new.float() - old)
+            rest = stochastic(rest)  # to nearest, the same small update would be lost from the compensation in turn
             lost.copy_(rest if frozen is None else rest.masked_fill_(frozen, 0))
         weight.copy_(new if frozen is None else torch.where(frozen, weight, new))
 
