@@ -23,7 +23,7 @@ def run(model, encoded, policy, **changes):
 
 
 def drift(policy, steps=200, lr=1e-5, size=20_000):
-    """Mean displacement of weights of 1.0, and the weights, under a constant gradient: AdamW moves each by lr a step, up to eps."""
+    """Mean displacement of weights of 1.0, and the weights, under a constant gradient: AdamW moves each by lr a step."""
     torch.manual_seed(0)
     weight = torch.ones(size, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[precision.weights(policy)])
     optimizer = precision.optimizer(policy, {"w": weight}, None, 0.0)

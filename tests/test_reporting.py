@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from wagle import examples, figures, published, tables, timing
+from wagle import examples, figures, plain, published, tables, timing
 from wagle.errors import WagleError
 from wagle.identity import ROOT
 from wagle.provenance import sha256_file
@@ -105,13 +105,13 @@ def test_examples_stand_side_by_side():
 
 def test_plain_tables_survive_awkward_text():
     frame = pd.DataFrame({"a": ["50 % | of\nit_", None], "n": [0.12345, float("nan")]})
-    assert tables.plain_markdown(frame).splitlines()[2] == "| 50 % / of it_ | 0.1235 |"
-    latex = tables.plain_latex(frame)
+    assert plain.markdown(frame).splitlines()[2] == "| 50 % / of it_ | 0.1235 |"
+    latex = plain.latex(frame)
     assert r"50 \% | of it\_ & 0.1235 \\" in latex and r"\begin{tabular}{lr}" in latex
 
 
 def test_labels():
-    assert [tables.label(n) for n in ("npo", "graddiff-bf16-1e-5", "random", "retain_x")] == [
+    assert [plain.label(n) for n in ("npo", "graddiff-bf16-1e-5", "random", "retain_x")] == [
         "NPO",
         "GradDiff bf16-1e-5",
         "Random",

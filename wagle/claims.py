@@ -168,7 +168,7 @@ def _density(part: dict, densities: dict[str, pd.DataFrame]) -> Difference:
         if total
         else min(map(len, samples)) - 1
     )
-    names = [f"{part['selection']} {part[side]}" for side in ("first", "second")]
+    names = [f"{part['selection']} ({', '.join(map(str, part[side]))})" for side in ("first", "second")]
     return Difference(float(samples[0].mean() - samples[1].mean()), se, df, sum(map(len, samples)), "weights", *names)
 
 

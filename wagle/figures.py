@@ -12,7 +12,7 @@ import pandas as pd
 
 from wagle.errors import WagleError
 from wagle.modules import MODULES, module_of
-from wagle.tables import label
+from wagle.plain import label
 
 STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"), ("#E69F00", "v", "-")]
 HATCHES = ["", "//", "..", "xx"]

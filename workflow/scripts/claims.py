@@ -9,7 +9,7 @@ import json
 
 import pandas as pd
 
-from wagle import claims, tables
+from wagle import claims, plain, tables
 from wagle.provenance import recorded, write_json
 
 with recorded(snakemake) as part:
@@ -24,5 +24,5 @@ with recorded(snakemake) as part:
     write_json(part.answers, {"level": stated["level"], "least_seeds": stated["least_seeds"], "answers": answers})
     table = claims.table(answers)
     table.to_csv(part.table, index=False)
-    part.markdown.write_text(tables.plain_markdown(table), encoding="utf-8")
-    part.latex.write_text(tables.plain_latex(table, ["l", "p{6cm}", "l", "p{5cm}", *"lrrrrrlr"]), encoding="utf-8")
+    part.markdown.write_text(plain.markdown(table), encoding="utf-8")
+    part.latex.write_text(plain.latex(table, ["l", "p{6cm}", "l", "p{5cm}", *"lrrrrrlr"]), encoding="utf-8")

@@ -7,7 +7,7 @@ hand_over()
 
 import json
 
-from wagle import published, tables
+from wagle import plain, published, tables
 from wagle.provenance import recorded
 
 with recorded(snakemake) as part:
@@ -21,4 +21,4 @@ with recorded(snakemake) as part:
     part.latex.write_text(tables.latex(summary, layout), encoding="utf-8")
     compared = published.beside(summary, published.read(snakemake.input.published))
     compared.to_csv(part.published, index=False)
-    part.published_markdown.write_text(tables.plain_markdown(compared), encoding="utf-8")
+    part.published_markdown.write_text(plain.markdown(compared), encoding="utf-8")

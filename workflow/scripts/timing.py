@@ -7,12 +7,12 @@ hand_over()
 
 import json
 
-from wagle import tables, timing
+from wagle import plain, timing
 from wagle.provenance import recorded
 
 with recorded(snakemake) as part:
     table = timing.table(json.loads(snakemake.params.jobs))
-    table["selection"] = table["selection"].map(tables.label)
+    table["selection"] = table["selection"].map(plain.label)
     table.to_csv(part.table, index=False)
-    part.markdown.write_text(tables.plain_markdown(table), encoding="utf-8")
-    part.latex.write_text(tables.plain_latex(table), encoding="utf-8")
+    part.markdown.write_text(plain.markdown(table), encoding="utf-8")
+    part.latex.write_text(plain.latex(table), encoding="utf-8")
