@@ -30,7 +30,8 @@ TABLE = {"tofu": "table1", "wmdp": "table2", "whp": "table3", "detox": "table3"}
 
 # A run whose config or code is edited while its jobs are queued must not mix versions: jobs inherit the first
 # fingerprint and compare. Each job also checks the code of its own rule when it starts (wagle/provenance.py).
-FINGERPRINT = identity.fingerprint(config)
+OUTSIDE = [options["module"] for group in (METHODS, SELECTIONS) for options in group.values() if "module" in options]
+FINGERPRINT = identity.fingerprint(config, *OUTSIDE)
 if os.environ.setdefault("WAGLE_FINGERPRINT", FINGERPRINT) != FINGERPRINT:
     raise WorkflowError(
         "The config or the code changed while this run was under way. Expected: both as they were when it started. "

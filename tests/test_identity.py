@@ -58,6 +58,16 @@ def test_a_job_notices_code_changed_after_planning(project):
         identity.check_code_identity(planned)
 
 
+def test_a_runs_fingerprint_covers_modules_from_outside(project, monkeypatch):
+    monkeypatch.setattr(identity, "_project_digest", lambda: "the project's own code")
+    folder, fresh = project
+    before = identity.fingerprint({}, "first")
+    (folder / "top.py").write_text("def g(x):\n    return x * 2\n")
+    fresh()
+    assert identity.fingerprint({}, "first") != before
+    assert identity.fingerprint({}, "first") == identity.fingerprint({}, "first") != identity.fingerprint({"a": 1}, "first")
+
+
 def test_missing_and_broken_modules(project):
     folder, _ = project
     with pytest.raises(WagleError, match="not found"):

@@ -157,9 +157,9 @@ def _project_digest() -> str:
     return hashlib.sha256("".join(text).encode()).hexdigest()
 
 
-def fingerprint(config: dict) -> str:
-    """One hash over a config and all of the project's code: equal for the jobs of one run that nobody edited."""
-    return hashlib.sha256((canonical(config) + _project_digest()).encode()).hexdigest()
+def fingerprint(config: dict, *modules: str) -> str:
+    """One hash over a config, all of the project's code and outside `modules`: equal for the jobs of a run that nobody edited."""
+    return hashlib.sha256((canonical(config) + _project_digest() + code_identity(*modules)).encode()).hexdigest()
 
 
 def file_hash(path: str) -> str:

@@ -256,9 +256,9 @@ def _logged(log: str | None):
             print(f"error: {error}", file=sys.stderr, flush=True)
             os.write(terminal, f"error: {error}\n".encode())
             sys.exit(1)
-        except OSError as error:
+        except Exception as error:
             traceback.print_exc()
-            os.write(terminal, f"error: {error}. To do: see {log}\n".encode())
+            os.write(terminal, f"error: {type(error).__name__}: {error}. To do: see {log}\n".encode())
             sys.exit(1)
         finally:
             sys.stdout.flush()
