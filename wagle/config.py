@@ -6,6 +6,7 @@ read off one page. `config/schema.json` lists every key. Errors name the key, wh
 
 import difflib
 import json
+import re
 from pathlib import Path
 
 from wagle import identity
@@ -13,6 +14,7 @@ from wagle.cells import WITHOUT_SCORE
 from wagle.errors import WagleError
 from wagle.prompts import check_template
 
+MAX_BYTES, MAX_VALUES, MAX_DEPTH = 2**20, 20_000, 50
 SCHEMA = identity.ROOT / "config" / "schema.json"
 
 
@@ -24,11 +26,38 @@ def load(path: str | Path) -> dict:
     if not path.is_file():
         raise WagleError(f"no config file at {path}", "an experiment's YAML file, such as config/config.yaml")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WagleError(f"{path} is not valid YAML: {error}") from None
+        if path.stat().st_size > MAX_BYTES:
+            raise WagleError(f"{path} has {path.stat().st_size} bytes", f"at most {MAX_BYTES}")
+        text = path.read_text(encoding="utf-8")
+        _check_depth(text, str(path))
+        config = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise WagleError(f"{path} is not valid YAML: {str(error)[:500]}") from None
+    _check_size(config, str(path))
     validate(config, str(path))
     return config
+
+
+def _check_depth(text: str, name: str) -> None:
+    """Raise WagleError for brackets nested deeper than any config's: the parser's time grows with the square of the depth."""
+    depth = 0
+    for bracket in re.findall(r"[\[{\]}]", text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise WagleError(f"{name} has brackets nested deeper than {MAX_DEPTH}", "one experiment")
+
+
+def _check_size(config, name: str) -> None:
+    """Raise WagleError for a config whose YAML aliases make it endless, or larger than any experiment's."""
+    pending, seen = [config], 0
+    while pending:
+        here = pending.pop()
+        pending += [*here.keys(), *here.values()] if isinstance(here, dict) else here if isinstance(here, list) else []
+        seen += 1
+        if seen + len(pending) > MAX_VALUES:
+            raise WagleError(
+                f"{name} holds more than {MAX_VALUES} values", "one experiment, without aliases that repeat themselves"
+            )
 
 
 def validate(config, name: str = "config") -> None:

@@ -8,6 +8,7 @@ Left out: the order of rows is the source's own; drawing and shuffling belong to
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 
 from wagle.errors import WagleError
@@ -39,6 +40,7 @@ COLUMNS = {
     "toxicity_labels": ({"text": str, "label": int},),  # 1: toxic
 }
 MAX_FIELD = 5_000_000  # characters; a longer field is a broken file, not a question or a paper
+MAX_LINE, MAX_ROWS = 16_000_000, 10_000_000  # a compressed file of a few kilobytes can hold gigabytes of zeros
 
 
 def read_rows(path: str | Path) -> list[dict]:
@@ -51,7 +53,11 @@ def read_rows(path: str | Path) -> list[dict]:
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
+                if len(line) > MAX_LINE or number > MAX_ROWS:
+                    raise WagleError(
+                        f"{path}, line {number}: too long a line or too many", f"{MAX_LINE} characters, {MAX_ROWS} rows"
+                    )
                 if line.strip():
                     row = json.loads(line)
                     if not isinstance(row, dict):
@@ -59,10 +65,10 @@ def read_rows(path: str | Path) -> list[dict]:
                     rows.append(row)
     except FileNotFoundError:
         raise WagleError(f"no file at {path}", do="check data_dir and the names under data.splits") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise WagleError(f"{path}, line {number} is not JSON: {error}") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise WagleError(f"{path} cannot be read: {error}", "gzip or plain UTF-8 JSON lines") from None
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
+        raise WagleError(f"{path}, line {number} is not JSON: {error}") from None
     return rows
 
 

@@ -84,7 +84,7 @@ def read_header(path: str | Path) -> dict:
             metadata, names = file.metadata() or {}, set(file.keys())
         shapes = json.loads(metadata["shapes"])
         header = metadata | {"shapes": shapes, "k": int(metadata["k"]), "n": int(metadata["n"])}
-        sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
+        sizes = {name: tensors.elements(shape) for name, shape in shapes.items()}
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WagleError(f"{path} is not a mask file: {error!r}", do="make it again with the pipeline") from None
     if names != set(shapes) or sum(sizes.values()) != header["n"]:

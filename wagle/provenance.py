@@ -92,7 +92,9 @@ def read_json(path: str | Path, most: int = MAX_BYTES):
             raise WagleError(
                 f"{path} is no file of a fitting size ({found.st_size} bytes)", f"a file of at most {most} bytes", AGAIN
             )
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        json_text(value).encode()  # half a surrogate pair can be parsed, but never written
+        return value
     except OSError as error:
         raise WagleError(f"{path} cannot be read: {error.strerror}", do="run the job that makes it again") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number of thousands of digits, nested too deep
@@ -160,6 +162,16 @@ def _text_hash(text: str) -> str:
 def _flat(named) -> list[str]:
     items = named.values() if isinstance(named, dict) else named
     return [p for item in items for p in ([item] if isinstance(item, (str, Path)) else item)]
+
+
+def _short(paths: list[str]) -> list[str]:
+    """The paths by their last parts, as few as keep them apart: a user's folders are nobody's business."""
+    parts = [Path(os.path.abspath(path)).parts[1:] for path in paths]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(p[-length:]) for p in parts]
+        if len(set(names)) == len(set(paths)):
+            return names
+    return paths
 
 
 def check_inputs(paths: list[str]) -> dict[str, str]:
@@ -291,8 +303,6 @@ def recorded(job):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove(path)
         raw = {path: digest for path, digest in inputs.items() if Path(path).name != "manifest.json"}
-        if len({Path(path).name for path in raw}) < len(raw):
-            raise WagleError(f"rule {job.rule} reads two raw files of one name: {', '.join(raw)}", "different names")
         resume = base / "resume.part"
         same_run = hashlib.sha256(identity.canonical([params, inputs]).encode()).hexdigest()
         yield SimpleNamespace(**part, resume=resume, identity=same_run)
@@ -310,7 +320,7 @@ def recorded(job):
             "rule": job.rule,
             "wildcards": dict(job.wildcards.items()),
             "inputs": {os.path.relpath(path, base): digest for path, digest in inputs.items() if path not in raw},
-            "raw": {Path(path).name: digest for path, digest in raw.items()},
+            "raw": dict(zip(_short(list(raw)), raw.values(), strict=True)),
             "outputs": listed,
             "params": params,
         }

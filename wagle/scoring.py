@@ -109,17 +109,27 @@ def write_log(path: str | Path, log: dict[str, np.ndarray]) -> None:
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
+KINDS = {"split": "O", "role": "O", "row": "i", "log_prob": "f", "argmax_hit": "b", "in_span": "b", "is_eos": "b"}
+
+
 def read_log(path: str | Path) -> dict[str, np.ndarray]:
     """Columns of a scoring log. Raises WagleError when the file is not one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    again = "delete it; its job then runs again"
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows > 4096 * Path(path).stat().st_size:  # a bomb: a real log has some bytes a row
+                raise WagleError(f"{path} claims {file.metadata.num_rows} rows", "a scoring log", again)
+            table = file.read()
         columns = {name: table.column(name).to_numpy() for name in table.column_names}
-    except (OSError, pa.ArrowException) as error:
-        raise WagleError(f"{path} is not a scoring log: {error}", do="delete it; its job then runs again") from None
-    missing = {"split", "row", "role", "log_prob", "argmax_hit", "in_span", "is_eos"} - set(columns)
+    except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
+        raise WagleError(f"{path} is not a scoring log: {error}", do=again) from None
+    missing = KINDS.keys() - set(columns)
     if missing:
         raise WagleError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+    wrong = [name for name, kind in KINDS.items() if columns[name].dtype.kind != kind]
+    if wrong:
+        raise WagleError(f"{path}: the values of {', '.join(wrong)} are of another type", "a scoring log", again)
     return columns

@@ -5,6 +5,7 @@ tensors in memory; this writer sorts the header and takes tensors one at a time.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +16,15 @@ from wagle.errors import WagleError
 
 ORDER = "parameters.json"  # beside the weights of each checkpoint that this project writes: name -> shape, in model order
 _NAMES = {torch.float32: "F32", torch.float64: "F64", torch.uint8: "U8", torch.bfloat16: "BF16", torch.float16: "F16"}
+
+
+def elements(shape) -> int:
+    """Number of elements of `shape`. Raises WagleError unless it is a list of whole numbers whose product fits 2**48."""
+    if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 2**48 for side in shape):
+        raise WagleError(f"{str(shape)[:100]} is no shape", "a list of whole numbers")
+    if len(shape) > 8 or math.prod(shape) >= 2**48:
+        raise WagleError(f"shape {str(shape)[:100]} is too large", "at most 8 sides and 2**48 elements")
+    return math.prod(shape)
 
 
 class Writer:
@@ -110,6 +120,11 @@ def parameter_shapes(checkpoint: str | Path) -> dict[str, list[int]]:
     """Name -> shape of the parameters of a checkpoint written by this project, in the model's own order, tied ones once."""
     path = Path(checkpoint) / ORDER
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise WagleError(f"{path} cannot be read: {error}", "a checkpoint made by this pipeline") from None
+        shapes = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WagleError(f"{path} cannot be read: {str(error)[:200]}", "a checkpoint made by this pipeline") from None
+    if not isinstance(shapes, dict) or not shapes:
+        raise WagleError(f"{path} lists no parameters", "a checkpoint made by this pipeline")
+    for shape in shapes.values():
+        elements(shape)
+    return shapes

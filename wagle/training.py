@@ -22,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from wagle import precision as policies
+from wagle import resume as resume_state
 from wagle.batching import by_length
 from wagle.checkpointing import checkpointed
 from wagle.errors import WagleError
@@ -103,7 +104,7 @@ def fit(
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = policies.optimizer(precision, parameters, masks, weight_decay)
-    done, lines = _take_up(resume, identity, parameters, optimizer)
+    done, lines = resume_state.take_up(resume, identity, parameters, optimizer)
     saved = started = time.monotonic()
     tokens = 0
     model.train()
@@ -131,7 +132,7 @@ def fit(
         line = {"step": number, "forget": losses[0], "retain": losses[1], "lr": rate, "gradient_norm": norm, "tokens": used}
         lines.append(json.dumps(line) + "\n")
         if resume is not None and time.monotonic() - saved > resume_seconds:
-            _save_state(resume, identity, number + 1, parameters, optimizer, lines)
+            resume_state.save(resume, identity, number + 1, parameters, optimizer, lines)
             saved = time.monotonic()
     model.eval()
     if log is not None:
@@ -157,37 +158,3 @@ def _backward(model, forget, retain, step, objective, pad_id, token_budget, auto
         (parts[0] + parts[1]).backward()
         sums = [total + float(part.detach()) for total, part in zip(sums, parts, strict=True)]
     return sums, sum(map(len, rows))
-
-
-def _save_state(folder: Path, identity: str, step: int, parameters: dict, optimizer, lines: list[str]) -> None:
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {f"p.{name}": p.detach() for name, p in parameters.items()}
-    for name in parameters:
-        state |= {f"{key}.{name}": value for key, value in optimizer.tensors(name).items()}
-    header = {"state": json.dumps({"identity": identity, "step": step, "log": lines})}
-    save_file({k: v.contiguous() for k, v in state.items()}, str(folder / "state.part"), metadata=header)
-    (folder / "state.part").replace(folder / "state.safetensors")
-
-
-@torch.no_grad()
-def _take_up(folder: Path | None, identity: str, parameters: dict, optimizer) -> tuple[int, list[str]]:
-    """(steps done, log lines) of a saved state of this very run, loaded in place; (0, []) where there is none."""
-    from safetensors import SafetensorError, safe_open
-
-    path = folder / "state.safetensors" if folder else None
-    if path is None or not path.exists():
-        return 0, []
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = json.loads(file.metadata()["state"])
-            if header["identity"] != identity:
-                return 0, []
-            kinds = {key.partition(".")[0] for key in file.keys()} - {"p"}  # noqa: SIM118 - not a dict
-            for name, p in parameters.items():
-                p.copy_(file.get_tensor(f"p.{name}"))
-                optimizer.restore(name, {kind: file.get_tensor(f"{kind}.{name}") for kind in kinds}, header["step"])
-    except (SafetensorError, KeyError, ValueError, TypeError):
-        raise WagleError(f"{path} is broken", "a state saved by this project", f"delete {folder} and start again") from None
-    return header["step"], header["log"]
