@@ -171,6 +171,12 @@ def _environment(first: dict, second: dict) -> list[str]:
     return [text for key in keys for text in _unlike(first.get(key), second.get(key), key)]
 
 
+def measured(records: dict[str, Record]) -> set[str]:
+    """Manifests of the jobs that measure the run itself, and of all that was made from them."""
+    found = {path for path, record in records.items() if record.manifest["rule"] in MEASURED}
+    return found | audit.below(records, found)
+
+
 def same_bytes(first: str | Path, second: str | Path) -> tuple[dict[str, int], list[str], list[str]]:
     """(files alike by top-level folder, paths that differ, paths that differ because they measure the run itself).
 
@@ -178,10 +184,9 @@ def same_bytes(first: str | Path, second: str | Path) -> tuple[dict[str, int], l
     """
     roots = [Path(first), Path(second)]
     sides = [audit.load(root, audit.walk(root))[0] for root in roots]
-    timed = {path for path, record in sides[0].items() if record.manifest["rule"] in MEASURED}
-    timed |= audit.below(sides[0], timed)
+    timed = measured(sides[0])
     alike: Counter = Counter()
-    unlike, measured = [], []
+    unlike, timing = [], []
     for path in sorted(sides[0].keys() | sides[1].keys()):
         names = {name for side in sides if path in side for name in side[path].manifest["outputs"]}
         folder = os.path.dirname(path)
@@ -190,8 +195,8 @@ def same_bytes(first: str | Path, second: str | Path) -> tuple[dict[str, int], l
             if found[0] == found[1]:
                 alike[path.split("/")[0]] += found[0] is not None
             else:
-                (measured if path in timed else unlike).append(file)
-    return dict(alike), unlike, measured
+                (timing if path in timed else unlike).append(file)
+    return dict(alike), unlike, timing
 
 
 def _hash(path: Path) -> str | None:
