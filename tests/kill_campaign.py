@@ -5,7 +5,8 @@
 Each kill is a SIGKILL to Snakemake's whole process group after a random time; the restart is `snakemake --unlock`, then the same
 command. An experiment is killed again and again until it comes through, then the next one starts from nothing, until
 there were enough kills. Every artifact and manifest must be byte for byte that of the run that nobody disturbed (but for the
-table of running times and the report that shows it), and the audit clean. Prints one JSON line; ends with 1 at the first difference.
+table of running times and the report that shows it), and the audit clean. Prints one JSON line; ends with 1 at the first
+difference.
 """
 
 import argparse
