@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quick test test-slurm lint format clean-intermediates
+.PHONY: bench quick test test-slurm lint format clean-intermediates
 
 .venv/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -22,6 +22,16 @@ test: .venv/.installed  ## the tests
 SLURM_TESTS ?= test
 test-slurm: .venv/.installed  ## the Slurm profile and its faults on a real one-node Slurm; SLURM_TESTS chooses some of them
 	$(BIN)/python -m pytest -m slurm -rs --durations=0 -k "$(SLURM_TESTS)"
+
+BENCH_MODEL ?= results/tofu-smollm2-cpu/models/target/checkpoint
+BENCH_EMBEDDER ?= results/tofu-smollm2-cpu/models/embedder/model
+BENCH_ROWS ?= results/tofu-smollm2-cpu/data
+DATA ?=
+bench: .venv/.installed  ## the CPU benchmarks, into results/bench.json: make bench DATA=/path/to/data, after tofu-smollm2-cpu
+	$(BIN)/python benchmarks/bench_selection.py
+	$(BIN)/python benchmarks/bench_training.py --model $(BENCH_MODEL) --data $(DATA)
+	$(BIN)/python benchmarks/bench_evaluation.py --model $(BENCH_MODEL) --embedder $(BENCH_EMBEDDER) --data $(BENCH_ROWS) --rows 4
+	$(BIN)/python benchmarks/bench_gpu.py --size small
 
 lint: .venv/.installed  ## style and workflow checks
 	$(BIN)/ruff check .
