@@ -125,6 +125,10 @@ def test_auroc_counts_pairs():
     positive, negative = RNG.integers(0, 5, 15).astype(float), RNG.integers(0, 5, 11).astype(float)
     pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
     assert metrics.auroc(positive, negative) == pytest.approx(np.mean(pairs), rel=1e-12)
+    from sklearn.metrics import roc_auc_score
+
+    labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
+    assert metrics.auroc(positive, negative) == pytest.approx(roc_auc_score(labels, np.r_[positive, negative]), rel=1e-12)
     with pytest.raises(WagleError):
         metrics.auroc([], [1.0])
 

@@ -155,12 +155,13 @@ def zlib_ratio(loss: float, text: str) -> float:
 
 
 def auroc(positive, negative) -> float:
-    """Area under the ROC curve: chance that a positive scores above a negative, ties half. Raises WagleError if one is empty."""
-    from sklearn.metrics import roc_auc_score
+    """Area under the ROC curve: chance that a positive scores above a negative, ties half. Raises WagleError if one is empty.
 
-    positive, negative = finite("positive scores", positive), finite("negative scores", negative)
-    labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
-    return float(roc_auc_score(labels, np.r_[positive, negative]))
+    Counted, not integrated: scikit-learn's checks of its arguments cost a hundred times this, and a bootstrap asks 200 times.
+    """
+    positive, negative = finite("positive scores", positive), np.sort(finite("negative scores", negative))
+    below, up_to = (np.searchsorted(negative, positive, side).sum() for side in ("left", "right"))
+    return float(below + up_to) / (2 * len(positive) * len(negative))
 
 
 def privleak(auc: float, auc_retrained: float) -> float:
