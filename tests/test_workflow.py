@@ -381,7 +381,8 @@ def test_the_papers_grid_plans_whole(project):
     code, text = project.snakemake("--dry-run", "--nolock", "--quiet", "rules", config="config/paper-tofu.yaml")
     assert code == 0, text[-3000:]
     counts = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M)}
-    sweep = 5 * 6 + 3 * 3 * 6  # Wanda ratios that are not NPO's own; WAGLE ratios that are not each method's own
+    # Wanda ratios that are not NPO's own; WAGLE ratios that are not each method's own; gammas that are not WAGLE's own
+    sweep = 5 * 6 + 3 * 3 * 6 + 3 * 5 * 6
     assert counts["unlearn"] == 3 * 6 * 6 + sweep
     assert counts["evaluate"] == counts["metrics"] == counts["unlearn"] + 2
     assert counts["finetune"] == 2 and counts["table"] == 4 and counts["figure"] == 5
