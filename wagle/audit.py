@@ -3,7 +3,8 @@
 Walks the records (wagle/provenance.py) of one folder, hashes every file anew, and puts each into one class:
 
     intact       its bytes are those that its job recorded
-    temporary    removed after use (a checkpoint after its evaluation, gradients after the masks); its hash stays recorded
+    temporary    removed after use (a checkpoint after its evaluation, gradients after the masks) or left out of an archive;
+                 its hash stays recorded
     stale        whole, but made from an earlier version of an input, or by other code than this checkout's
     missing      recorded, and not there
     altered      other bytes than recorded; a record that was changed, or lies in another job's folder
@@ -28,6 +29,7 @@ from typing import NamedTuple
 from wagle import identity, provenance
 from wagle.errors import WagleError
 
+ARCHIVE = "archive.json"  # of a packed folder: what the packing left out, and its hashes (wagle/crate.py)
 CLASSES = ("intact", "temporary", "stale", "missing", "altered", "unaccounted", "log", "unfinished")
 PROBLEMS = ("missing", "altered", "unaccounted")
 USED_UP = {"unlearn": "checkpoint/"}  # outputs that are removed after their one reader, by rule
@@ -185,10 +187,19 @@ def _is_used_up(path: str, record: Record, files) -> bool:
     return bool(under) and path.startswith(under) and not any(p in files for p in siblings if p.startswith(under))
 
 
-def _file(root: Path, path: str, entry: dict, record: Record, files: dict[str, os.stat_result]) -> tuple[str, str]:
+def _left_out(root: Path, files) -> dict[str, str]:
+    """Files that an archive was packed without, and their hashes; empty for a folder that is no archive."""
+    found = provenance.read_json(root / ARCHIVE) if ARCHIVE in files else {}
+    left_out = found.get("left_out", {}) if isinstance(found, dict) else {}
+    return left_out if isinstance(left_out, dict) else {}
+
+
+def _file(root: Path, path: str, entry: dict, record: Record, files, left_out: dict[str, str]) -> tuple[str, str]:
     """(class, why) of one recorded file."""
     found = files.get(path)
     if found is None:
+        if left_out.get(path) == entry["sha256"]:
+            return "temporary", "left out of this archive"
         if _is_used_up(path, record, files):
             return "temporary", "removed after its evaluation"
         return "missing", f"recorded by {record.folder}"
@@ -222,8 +233,9 @@ def audit(results: str | Path, *, code: bool = True, skip: tuple[str, ...] = (),
         if only is None or path in only
         for name, entry in record.manifest["outputs"].items()
     }
+    left_out = _left_out(root, files)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing releases the interpreter
-        kinds = list(pool.map(lambda item: _file(root, item[0], *item[1], files), listed.items()))
+        kinds = list(pool.map(lambda item: _file(root, item[0], *item[1], files, left_out), listed.items()))
     counts, size = Counter(), 0
     for (path, (entry, _)), (kind, why) in zip(listed.items(), kinds, strict=True):
         counts[kind] += 1
@@ -252,7 +264,7 @@ def audit(results: str | Path, *, code: bool = True, skip: tuple[str, ...] = (),
 def _stranger(path: str) -> str:
     """Class of a file that no record lists; empty for the workflow engine's own time stamps."""
     parts = path.split("/")
-    if parts[-1] == ".snakemake_timestamp":
+    if parts[-1] == ".snakemake_timestamp" or path == ARCHIVE:
         return ""
     if parts[0] in ("logs", "benchmarks"):
         return "log"
@@ -281,7 +293,7 @@ def fingerprint(records: dict[str, Record]) -> str:
 
 MEANING = {
     "intact": "have the bytes that their jobs recorded",
-    "temporary": "were removed after use; their hashes stay in the records",
+    "temporary": "were removed after use or left out of an archive; their hashes stay in the records",
     "stale": "are whole, but made from an earlier input or by other code than this checkout's",
     "missing": "were recorded and are gone",
     "altered": "are not what was recorded",

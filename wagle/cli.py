@@ -1,4 +1,4 @@
-"""The command line: `wagle metrics | paired | validate | harness | export-log | audit | compare`.
+"""The command line: `wagle metrics | paired | validate | harness | export-log | audit | compare | crate | export`.
 
 Errors are one line and exit code 1; `audit` ends with 1 where it found problems and with 3 where results are only stale.
 """
@@ -153,6 +153,20 @@ def _compare(options) -> int:
     return 0
 
 
+def _crate(options) -> None:
+    from wagle import crate, rerun
+
+    config = rerun.read_config(Path(options.results), options.configfile)
+    done = crate.build(options.results, options.output, config, options.licence)
+    print(f"{options.output}: {done['files']} files, {done['bytes'] / 1e6:.1f} MB; {done['left_out']} files of weights left out")
+
+
+def _export(options) -> None:
+    from wagle import card
+
+    print(card.export(options.results, options.cell, options.folder, options.licence))
+
+
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="wagle", description="Metrics, comparisons and checks outside the pipeline.")
     commands = root.add_subparsers(dest="command", required=True)
@@ -205,6 +219,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--bytes", action="store_true", help="compare every artifact's bytes; exit code 1 where any differ")
     sub.add_argument("--json", action="store_true")
     sub.add_argument("--most", type=int, default=20, help="lines of each kind")
+    sub = command("crate", _crate, "pack a results folder, without weights, as an RO-Crate with checksums")
+    sub.add_argument("results")
+    sub.add_argument("output", help="a .zip, or a new folder")
+    sub.add_argument("--licence", required=True, help="of the results, as an address such as https://spdx.org/licenses/CC-BY-4.0")
+    sub.add_argument("--configfile", help="the experiment's config; without it, the one that the audit target kept")
+    sub = command("export", _export, "copy one unlearned model out, with a model card")
+    sub.add_argument("results")
+    sub.add_argument("cell", help="id of a cell whose checkpoint was kept, such as npo/wagle@gamma-1e-06/ratio-0.8/seed-1")
+    sub.add_argument("folder", help="a new folder")
+    sub.add_argument("--licence", required=True, help="of the model, such as apache-2.0")
     return root
 
 

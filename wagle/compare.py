@@ -18,6 +18,7 @@ from typing import NamedTuple
 from wagle import audit, provenance
 from wagle.audit import Record
 from wagle.errors import WagleError
+from wagle.interchange import read_json
 from wagle.lineage import KEYS, cell_of, numbers
 
 MEASURED = ("timing",)  # rules whose outputs are measurements of the run itself, different each time
@@ -55,7 +56,7 @@ def _same_rows(first: dict[str, Record], second: dict[str, Record], cells: tuple
 
 def _rows(root: Path, row: dict) -> list[float] | None:
     path = root / "metrics" / cell_of(row).id / "rows.json"
-    found = provenance.read_json(path) if path.is_file() else {}
+    found = read_json(path) if path.is_file() else {}
     values = found.get(row["protocol"], {}) if isinstance(found, dict) else {}
     return values.get(row["metric"]) if isinstance(values, dict) else None
 
