@@ -41,7 +41,7 @@ if os.environ.setdefault("WAGLE_FINGERPRINT", FINGERPRINT) != FINGERPRINT:
 # Local runs, and groups of jobs on a cluster's node, start small jobs in a warm process (wagle/warm.py); WAGLE_WARM=0
 # switches that off.
 if os.environ.setdefault("WAGLE_WARM", str(os.getpid())) != "0" and workflow.group_settings.local_groupid != "local":
-    os.environ["WAGLE_WARM"] = str(os.getpid())
+    os.environ.update(WAGLE_WARM=str(os.getpid()))
 
 
 wildcard_constraints:
