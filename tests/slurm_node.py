@@ -7,7 +7,7 @@ loopback address alone and have a munge key of their own, so a Slurm of the mach
 placeholders (harmless device files): `--gpus=1` waits for one and sets CUDA_VISIBLE_DEVICES. A job above its memory is
 killed within a second or two, without cgroups. CPUs (4) and memory (64 GB) are what the node says, not what there is.
 Missing packages are installed by apt, which needs root and Debian or Ubuntu.
-Left out: an accounting database (squeue is the source of states), several nodes.
+Left out: an accounting database (profiles/slurm/no-accounting takes its place), several nodes.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 PACKAGES = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client"}
+ROOT = Path(__file__).resolve().parent.parent
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 CONFIG = """
 ClusterName=one
@@ -102,7 +103,8 @@ class SlurmNode:
         shim.write_text(f'#!/bin/sh\nSLURM_CONF={config} exec {shutil.which("srun", path=PATH)} "$@"\n')
         shim.chmod(0o755)
         outer = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "SRUN_"))}
-        self.env = outer | {"SLURM_CONF": str(config), "PATH": f"{shim.parent}:{os.environ['PATH']}:{PATH}"}
+        path = [shim.parent, ROOT / "profiles" / "slurm" / "no-accounting", os.environ["PATH"], PATH]
+        self.env = outer | {"SLURM_CONF": str(config), "PATH": ":".join(map(str, path))}
         self.daemons: dict[str, subprocess.Popen] = {}
 
     def __enter__(self):

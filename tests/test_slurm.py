@@ -64,8 +64,8 @@ STAGES = [
     "figures",
     "report",
 ]
-# The profile's waits are for a busy cluster; this one has no accounting database.
-HASTE = "--slurm-status-command squeue --slurm-init-seconds-before-status-checks 3 --max-status-checks-per-second 1".split()
+# The profile's waits are for a busy cluster.
+HASTE = "--slurm-init-seconds-before-status-checks 3 --max-status-checks-per-second 1".split()
 
 
 def experiment(model):
@@ -128,7 +128,7 @@ class ClusterRun:
             command = self.command("--profile", "slurm", *HASTE, *arguments)
             self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=output, stderr=output)
 
-    def finish(self, seconds=400):
+    def finish(self, seconds=1500):
         """(exit code, output) of the run under way."""
         code = self.process.wait(seconds)
         return code, self.output.read_text()
