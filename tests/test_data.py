@@ -44,7 +44,7 @@ def test_rows_cut_a_slice_and_not_beyond(tmp_path):
         ([{"question": "q?"}], "no column 'answer'"),
         ([{"question": "q?", "answer": " "}], "row 0, column 'answer'"),
         ([{"question": 3, "answer": "a"}], "column 'question'"),
-        ([{"question": "q", "answer": "a" * 200_000}], "longer than"),
+        ([{"question": "q", "answer": "a" * (data.MAX_FIELD + 1)}], "longer than"),
     ],
 )
 def test_wrong_rows_are_refused(tmp_path, rows, message):
