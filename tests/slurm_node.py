@@ -2,11 +2,12 @@
 
     python tests/slurm_node.py COMMAND ...      runs COMMAND beside such a node, then ends the node
 
-Notable: the daemons are children in the foreground that end with this process, even with a killed one; they listen on the
-loopback address alone and have a munge key of their own, so a Slurm of the machine is neither used nor touched. Two GPUs are
-placeholders (harmless device files): `--gpus=1` waits for one and sets CUDA_VISIBLE_DEVICES. A job above its memory is
-killed within a second or two, without cgroups. CPUs (4) and memory (64 GB) are what the node says, not what there is.
-Missing packages are installed by apt, which needs root and Debian or Ubuntu.
+Notable: the daemons are children in the foreground that end with this process, even with a killed one (a job that runs just
+then is left over, for nobody is there to cancel it). They listen on the loopback address alone and have a munge key of their
+own, so a Slurm of the machine is neither used nor touched. Two GPUs are placeholders (harmless device files): `--gpus=1`
+waits for one and sets CUDA_VISIBLE_DEVICES. A job above its memory is killed within a second or two, without cgroups. CPUs
+(4) and memory (64 GB) are what the node says, not what there is. Missing packages are installed by apt, which needs root and
+Debian or Ubuntu.
 Left out: an accounting database (profiles/slurm/no-accounting takes its place), several nodes.
 """
 
