@@ -1,6 +1,8 @@
 """Records: outputs appear whole or not at all, swapped inputs are noticed, same outputs give the same manifest."""
 
+import errno
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -114,3 +116,42 @@ def test_logged_jobs_exit_with_one_line(tmp_path, capfd):
         raise WagleError("the cause", "something else", "do this")
     assert stop.value.code == 1
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_leaves_nothing_half_written(tmp_path, monkeypatch, capfd, code):
+    """Wherever the system refuses a write, the job ends with one line and no file under a final name."""
+    made = make(tmp_path / "a")
+    before = {path.name: path.read_bytes() for path in made.iterdir() if path.is_file()}
+    bad = job(tmp_path / "a", lr=2)
+    bad.log = [str(tmp_path / "log.txt")]
+    with monkeypatch.context() as patch:
+
+        def full(*_):
+            raise OSError(code, os.strerror(code))
+
+        patch.setattr(provenance, "_flush", full)
+        with pytest.raises(SystemExit), provenance.recorded(bad) as part:
+            part.data.write_text("new")
+            part.model.mkdir()
+            (part.model / "weights").write_text("new")
+    assert os.strerror(code) in capfd.readouterr().err
+    assert {path.name: path.read_bytes() for path in made.iterdir() if path.is_file() and ".part" not in path.name} == before
+    assert (make(tmp_path / "a", text="new") / "data.txt").read_text() == "new"
+
+
+def test_an_altered_record_is_refused(tmp_path):
+    """A changed param in an upstream record changes no hash in it; its run still knows."""
+    first = make(tmp_path / "a", lr=1)
+    path = first / "manifest.json"
+    path.write_text(path.read_text().replace('"lr": 1', '"lr": 2'))
+    with pytest.raises(WagleError, match=r"is not the record that run\.json"):
+        make(tmp_path / "b", [first / "data.txt", first / "model", path])
+
+
+def test_raw_files_of_one_name_keep_apart(tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rows.jsonl").write_text(folder)
+    made = make(tmp_path / "a", [tmp_path / "x/rows.jsonl", tmp_path / "y/rows.jsonl"])
+    assert set(provenance.read_manifest(made / "manifest.json")["raw"]) == {"x/rows.jsonl", "y/rows.jsonl"}
