@@ -343,7 +343,8 @@ def text(found: Audit, most: int = 10) -> str:
     bad = {finding.path for finding in found.findings if finding.kind in ("stale", "altered")}
     affected = below(found.records, bad | {f"{os.path.dirname(path)}/manifest.json" for path in bad})
     lines += ["", f"{len(affected)} further records were made from these."] * bool(affected)
-    return "\n".join([*lines, "", *machines(found.records), "", f"Verdict: {VERDICTS[found.verdict]}"]) + "\n"
+    lines += ["", *machines(found.records), f"Fingerprint of all records: {fingerprint(found.records)}"]
+    return "\n".join([*lines, "", f"Verdict: {VERDICTS[found.verdict]}"]) + "\n"
 
 
 def as_json(found: Audit) -> dict:
