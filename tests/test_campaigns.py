@@ -14,6 +14,7 @@ import flip_campaign
 import fuzz_readers
 import kill_campaign
 import pytest
+import yaml
 import small
 
 from wagle import audit, card, cli, compare, config, crate, lineage, provenance, rerun
@@ -80,7 +81,7 @@ def test_a_job_of_another_config_is_not_the_same(made, tmp_path, monkeypatch):
     monkeypatch.chdir(made.folder)
     other = json.loads(json.dumps(made.config))
     other["evaluation"]["generation"]["max_new_tokens"] = 3
-    (tmp_path / "other.yaml").write_text(json.dumps(other))
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(rerun, "draw", lambda *_: ["evaluations/original/manifest.json"])
     [found] = rerun.rerun(made.results, 1, seed=0, configfile=str(tmp_path / "other.yaml"), scratch=tmp_path / "scratch")
