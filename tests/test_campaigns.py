@@ -14,8 +14,8 @@ import flip_campaign
 import fuzz_readers
 import kill_campaign
 import pytest
-import yaml
 import small
+import yaml
 
 from wagle import audit, card, cli, compare, config, crate, lineage, provenance, rerun
 from wagle.errors import WagleError
