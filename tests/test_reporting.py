@@ -130,3 +130,21 @@ def test_gamma_axis_and_precision_table():
     table = figures.precisions(pd.DataFrame([base | {"method": "m", "selection": "dense"}]), moved, of, "UT Avg")
     assert table.loc[table["metric"] == "share moved", "mean"].iloc[0] == pytest.approx(0.3)
     assert set(table["precision"]) == {"bf16"} and len(table) == 2
+
+
+def test_the_precision_figure_draws_every_line_and_its_bytes_follow_from_its_numbers(tmp_path):
+    of, rows, moved = {}, [], []
+    for precision in ("fp32", "bf16"):
+        for i, lr in enumerate((1e-5, 1e-4)):
+            of[f"m-{precision}-{i}"] = {"objective": "graddiff", "precision": precision, "lr": lr}
+            for j, selection in enumerate(("dense", "magnitude", "wagle")):
+                cell = {"method": f"m-{precision}-{i}", "selection": selection}
+                moved.append(cell | {"share": 1.0 if precision == "fp32" else 0.1 + 0.3 * i - 0.05 * j})
+                value = {"protocol": "wagle", "mean": 0.5 + 0.1 * j, "se": 0.02, "seeds": 2}
+                rows += [cell | value | {"metric": metric} for metric in ("UE Avg", "UT Avg")]
+    data = figures.precisions(pd.DataFrame(rows), pd.DataFrame(moved), of, "UT Avg")
+    show = {"selections": ["dense", "magnitude", "wagle"], "utility": "UT Avg"}
+    for name in ("a", "b"):
+        figures.draw("precision", data, show, {"svg": tmp_path / f"{name}.svg", "png": tmp_path / f"{name}.png"})
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "a.png").stat().st_size > 10_000
