@@ -1,4 +1,4 @@
-"""The command line: `wagle metrics | paired | validate | harness | export-log | audit | compare | crate | export`.
+"""The command line: `wagle metrics | paired | validate | plan | harness | export-log | audit | compare | crate | export`.
 
 Errors are one line and exit code 1; `audit` ends with 1 where it found problems and with 3 where results are only stale.
 """
