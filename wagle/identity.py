@@ -11,7 +11,6 @@ Standard library only, for every Snakemake process imports this file.
 """
 
 import ast
-import copy
 import functools
 import hashlib
 import json
@@ -45,27 +44,23 @@ def module_file(module: str) -> Path | None:
 
 @functools.cache
 def _tree(path: Path) -> ast.Module:
+    """The syntax tree of a file, docstrings dropped (comments and formatting are not part of a tree)."""
     try:
-        return ast.parse(path.read_bytes(), filename=str(path))
+        tree = ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
         raise WagleError(f"{path} is not valid Python: {error}", do="mend the file") from None
-
-
-def _meaning(path: Path) -> str:
-    """The syntax tree as text, docstrings dropped (comments and formatting are not part of a tree)."""
-    tree = copy.deepcopy(_tree(path))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
             is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
             if is_text and isinstance(first.value.value, str):
                 node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+    return tree
 
 
 @functools.cache
 def _digest(path: Path) -> str:
-    return hashlib.sha256(_meaning(path).encode()).hexdigest()
+    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest()
 
 
 @functools.cache

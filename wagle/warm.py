@@ -16,6 +16,7 @@ Left out: accelerators. The server never touches one, and a fork initialises its
 
 import array
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -122,6 +123,7 @@ def serve(run: str) -> None:
         for name in PRELOAD:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+        gc.freeze()  # or each fork's collector walks, and so copies, hundreds of thousands of objects that never go
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(str(folder / "socket"))
