@@ -147,7 +147,7 @@ def read_manifest(path: str | Path) -> dict:
 def read_run(path: str | Path) -> dict:
     """The run record at `path`. Raises WagleError when a byte of it is not what was written."""
     run = read_json(path)
-    if not isinstance(run, dict) or not _is_hash(run.get("manifest_sha256")):
+    if not isinstance(run, dict) or not _is_hash(run.get("manifest_sha256")) or type(run.get("seconds")) not in (int, float):
         raise WagleError(f"{path} is not a run record", do=AGAIN)
     body = {key: value for key, value in run.items() if key != "sha256"}
     if run.get("sha256") != _text_hash(json_text(body)) or Path(path).read_bytes() != json_text(run).encode():

@@ -4,29 +4,23 @@ Notable: a measurement of this very run, so unlike every other table it differs 
 their machine with others. A warm start's imports are not in it: a job's clock starts when its own code does.
 """
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from wagle.errors import WagleError
-from wagle.provenance import sha256_file
+from wagle.provenance import AGAIN, read_run, sha256_file
 
 STAGES = ("gradients", "activations", "score", "mask")
 
 
 def seconds(manifest: str | Path) -> float:
-    """Wall seconds of the job behind `manifest`. Raises WagleError when its run record is missing or another run's."""
+    """Wall seconds of the job behind `manifest`. Raises WagleError when its run record is missing, altered or another's."""
     manifest = Path(manifest)
-    path = manifest.with_name("run.json")
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        took, owner = float(run["seconds"]), run["manifest_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WagleError(f"{path} is no run record: {error}", do=f"delete {manifest}; its job then runs again") from None
-    if owner != sha256_file(manifest):
-        raise WagleError(f"{path} belongs to another run of its job", do=f"delete {manifest}; its job then runs again")
-    return took
+    run = read_run(manifest.with_name("run.json"))
+    if run["manifest_sha256"] != sha256_file(manifest):
+        raise WagleError(f"{manifest} is not the record that run.json beside it belongs to", do=AGAIN)
+    return run["seconds"]
 
 
 def table(jobs: dict[str, dict[str, list[str]]]) -> pd.DataFrame:
