@@ -38,10 +38,9 @@ if os.environ.setdefault("WAGLE_FINGERPRINT", FINGERPRINT) != FINGERPRINT:
         "To do: let it stop, then start Snakemake again; it re-plans with the new ones."
     )
 
-# Local runs, and groups of jobs on a cluster's node, start small jobs in a warm process (wagle/warm.py); WAGLE_WARM=0
-# switches that off.
-if os.environ.setdefault("WAGLE_WARM", str(os.getpid())) != "0" and workflow.group_settings.local_groupid != "local":
-    os.environ.update(WAGLE_WARM=str(os.getpid()))
+# Local runs start small jobs in a warm process (wagle/warm.py); WAGLE_WARM=0 switches that off. On a cluster each job, in a group
+# too, is a job step of its own, which would end such a process with itself.
+os.environ.setdefault("WAGLE_WARM", str(os.getpid()))
 
 
 wildcard_constraints:
