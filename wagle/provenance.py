@@ -155,6 +155,14 @@ def read_run(path: str | Path) -> dict:
     return run
 
 
+def run_of(manifest: Path) -> dict:
+    """The run record beside `manifest`. Raises WagleError when it is altered, or another record's."""
+    run = read_run(manifest.with_name("run.json"))
+    if run["manifest_sha256"] != sha256_file(manifest):
+        raise WagleError(f"{manifest} is not the record that run.json beside it belongs to", do=AGAIN)
+    return run
+
+
 def _text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -186,8 +194,7 @@ def check_inputs(paths: list[str]) -> dict[str, str]:
             folders[path.parent] = path
             for name, entry in read_manifest(path)["outputs"].items():
                 listed[path.parent / name] = entry["sha256"]
-            if read_run(path.with_name("run.json"))["manifest_sha256"] != hashes[str(path)]:
-                raise WagleError(f"{path} is not the record that run.json beside it belongs to", do=AGAIN)
+            run_of(path)
     for path in map(Path, paths):
         if path.name == "manifest.json":
             continue

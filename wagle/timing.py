@@ -8,19 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from wagle.errors import WagleError
-from wagle.provenance import AGAIN, read_run, sha256_file
+from wagle.provenance import run_of
 
 STAGES = ("gradients", "activations", "score", "mask")
 
 
 def seconds(manifest: str | Path) -> float:
     """Wall seconds of the job behind `manifest`. Raises WagleError when its run record is missing, altered or another's."""
-    manifest = Path(manifest)
-    run = read_run(manifest.with_name("run.json"))
-    if run["manifest_sha256"] != sha256_file(manifest):
-        raise WagleError(f"{manifest} is not the record that run.json beside it belongs to", do=AGAIN)
-    return run["seconds"]
+    return run_of(Path(manifest))["seconds"]
 
 
 def table(jobs: dict[str, dict[str, list[str]]]) -> pd.DataFrame:
