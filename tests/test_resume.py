@@ -41,3 +41,26 @@ def test_any_changed_bit_is_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(WagleError, match="is broken"):
             resume.take_up(tmp_path, "me", weights, precision.optimizer("fp32", weights, None, 0.0))
+
+
+def test_saving_waits_its_pause_and_takes_a_twentieth_of_the_time_at_most(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    monkeypatch.setenv("WAGLE_RESUME_SECONDS", "30")
+    clock = resume.Clock()
+
+    def due_after(seconds):
+        start = now[0]
+        now[0] = start + seconds - 0.5
+        early = clock.due()
+        now[0] = start + seconds + 0.5
+        return not early and clock.due()
+
+    assert due_after(30)
+    with clock.saving():
+        now[0] += 10
+    assert due_after(200)
+    monkeypatch.setenv("WAGLE_RESUME_SECONDS", "soon")
+    with pytest.raises(WagleError, match="'soon'"):
+        resume.Clock()
+    assert resume.Clock(5).pause == 5

@@ -23,7 +23,8 @@ from wagle import provenance
 
 pytestmark = pytest.mark.slurm
 
-# A score that once holds 1.2 GB for longer than the node looks away, and a method slow enough to be caught at work.
+# A score that once holds 1.2 GB for longer than the node looks away, and a method that waits where a test wants to find it: in
+# its second step, if the project has a file `hold`. By then the state of the first is saved (WAGLE_RESUME_SECONDS=0).
 HUNGRY = '''"""The weights themselves, at the price of some memory."""
 
 import time
@@ -39,16 +40,19 @@ def score(weight):
         time.sleep(3)
     return weight
 '''
-SLOW = '''"""Gradient ascent, with time to look on."""
+SLOW = '''"""Gradient ascent, which can be held."""
 
 import time
+from pathlib import Path
 
 FORGET_LABELS = "answer"
 NEEDS_REFERENCE = False
 
 
 def loss(forget, retain, reference):
-    time.sleep(1.5)
+    if Path("hold").exists() and any(Path("results").rglob("resume.part/state.safetensors")):
+        Path("hold").rename("held")
+        time.sleep(300)
     return -forget.mean, retain.mean
 '''
 CELL = "slow/hungry/ratio-0.5/seed-1"
@@ -121,7 +125,10 @@ class ClusterRun:
 
     @property
     def env(self):
-        return {k: v for k, v in self.node.env.items() if not k.startswith("WAGLE_")} | {"PYTHONPATH": str(self.folder)}
+        return {k: v for k, v in self.node.env.items() if not k.startswith("WAGLE_")} | {
+            "PYTHONPATH": str(self.folder),
+            "WAGLE_RESUME_SECONDS": "0",
+        }
 
     def start(self, *arguments):
         with open(self.output, "w") as output:
@@ -160,11 +167,15 @@ class ClusterRun:
 
         return until(look, f"the script of {rule}")
 
-    def half_written(self):
-        """Wait until unlearning is at work; the run's state must then show nothing whole."""
+    def caught(self):
+        """Slurm job and process ids of an unlearning job in its second step; nothing that it leaves there may look whole."""
+        (self.folder / "hold").touch()
+        self.start()
+        until((self.folder / "held").exists, "unlearning to be at work")
         folder = self.results / "unlearned" / CELL
-        until(lambda: list(folder.glob("*.part")), "an output under way")
-        assert not (folder / "manifest.json").exists() and not (folder / "train.jsonl").exists()
+        assert (folder / "resume.part").exists()
+        assert not any((folder / name).exists() for name in ("manifest.json", "train.jsonl", "checkpoint"))
+        return self.job("unlearn"), self.script("unlearn")
 
     def check(self):
         """Everything is there, byte for byte as the undisturbed run made it, and nothing is half-written."""
@@ -227,9 +238,7 @@ def test_a_job_that_needs_more_memory_gets_it_on_its_second_attempt(begin):
 
 def test_a_killed_job_runs_again(begin):
     run = begin("unlearned")
-    run.start()
-    script = run.script("unlearn")
-    run.half_written()
+    _, script = run.caught()
     os.kill(script, signal.SIGKILL)
     code, text = run.finish()
     assert code == 0 and "Trying to restart job" in text, text[-6000:]
@@ -238,9 +247,7 @@ def test_a_killed_job_runs_again(begin):
 
 def test_a_cancelled_job_runs_again(begin):
     run = begin("unlearned")
-    run.start()
-    job = run.job("unlearn")
-    run.half_written()
+    job, _ = run.caught()
     run.node.run("scancel", job)
     code, text = run.finish()
     assert code == 0 and f"'{job}' failed, SLURM status is: 'CANCELLED'" in text, text[-6000:]
@@ -249,9 +256,7 @@ def test_a_cancelled_job_runs_again(begin):
 
 def test_a_killed_controller_is_recovered_from_by_the_readmes_steps(begin):
     run = begin("unlearned")
-    run.start()
-    job = run.job("unlearn")
-    run.half_written()
+    job, _ = run.caught()
     run.process.kill()
     run.process.wait()
     assert job in run.node.jobs("RUNNING")  # nobody waits for it any more

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from wagle import masks, topk
 from wagle.errors import WagleError
+from wagle.workers import workers
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -194,3 +196,13 @@ def test_rows_take_their_own_top_with_ties_to_the_left(height, width, dtype, see
 def test_rows_without_order_are_refused(bad):
     with pytest.raises(WagleError, match="NaN or Inf"):
         topk.packed_rows(torch.tensor([[1.0, bad], [0.0, 1.0]]), [0.5])
+
+
+def test_a_pool_keeps_the_order_and_runs_only_a_little_ahead():
+    begun = []
+    with workers() as pool:
+        results = pool.map(lambda i: begun.append(i) or i * i, range(1000))
+        assert next(results) == 0
+        time.sleep(0.05)
+        assert len(begun) <= 2 * pool.threads + 1
+        assert list(results) == [i * i for i in range(1, 1000)]

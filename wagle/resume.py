@@ -3,11 +3,14 @@
 One safetensors file in a folder that a killed job leaves behind: weights, the optimizer's moments, and in the header the
 run's identity, the steps done, their log lines and a hash over all of it. No record covers such a file, so it carries its
 hash itself: a state with one flipped bit would otherwise end in a result that nothing could tell from a right one.
+Saving takes at most a twentieth of the time: of a 7B model's state, weights and both moments, one save takes minutes.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 
 import torch
@@ -15,6 +18,32 @@ import torch
 from wagle.errors import WagleError
 
 NAME = "state.safetensors"
+
+
+class Clock:
+    """When to save: `seconds` (WAGLE_RESUME_SECONDS, or 300) after the last save, and 20 times as long as that one took.
+
+    Raises WagleError when the environment variable is no number of seconds.
+    """
+
+    def __init__(self, seconds: float | None = None):
+        said = os.environ.get("WAGLE_RESUME_SECONDS", "300")
+        try:
+            self.pause = float(said) if seconds is None else seconds
+        except ValueError:
+            raise WagleError(f"WAGLE_RESUME_SECONDS={said!r}", "seconds between two saved states of a training job") from None
+        self.last, self.cost = time.monotonic(), 0.0
+
+    def due(self) -> bool:
+        return time.monotonic() - self.last > max(self.pause, 20 * self.cost)
+
+    @contextlib.contextmanager
+    def saving(self):
+        """Around a save."""
+        started = time.monotonic()
+        yield
+        self.last = time.monotonic()
+        self.cost = self.last - started
 
 
 def _digest(said: list, tensors) -> str:

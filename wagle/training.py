@@ -91,22 +91,21 @@ def fit(
     reference: RowLoss | None = None,
     log: Path | None = None,
     resume: Path | None = None,
-    resume_seconds: float = 300,
+    resume_seconds: float | None = None,
     identity: str = "",
 ) -> dict:
     """Train `model` in place over `steps`; returns {steps, tokens, seconds}.
 
     `objective` maps row losses of forget (B_f,), retain (B_r,) and the reference's losses of the same forget rows to per-row
     terms. `log` gets one JSON line a step: losses in nats, lr, gradient norm before clipping, tokens. `resume` is a
-    folder for the state of a killed run; a state is taken up only if its `identity` is the same. `precision` is a policy of
-    wagle/precision.py.
+    folder for the state of a killed run, saved when resume.Clock says so and taken up only if its `identity` is the same.
+    `precision` is a policy of wagle/precision.py.
     Raises WagleError when a loss or gradient is not finite, naming the step, its rows and the tensor.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = policies.optimizer(precision, parameters, masks, weight_decay)
     done, lines = resume_state.take_up(resume, identity, parameters, optimizer)
-    saved = started = time.monotonic()
-    tokens = 0
+    started, clock, tokens = time.monotonic(), resume_state.Clock(resume_seconds), 0
     model.train()
     for number in tqdm(range(done, len(steps)), initial=done, total=len(steps), mininterval=5, desc="train"):
         torch.manual_seed(seed * 1_000_003 + number)  # dropout; a resumed run draws what the undisturbed one drew
@@ -131,9 +130,9 @@ def fit(
         optimizer.step(rate)
         line = {"step": number, "forget": losses[0], "retain": losses[1], "lr": rate, "gradient_norm": norm, "tokens": used}
         lines.append(json.dumps(line) + "\n")
-        if resume is not None and time.monotonic() - saved > resume_seconds:
-            resume_state.save(resume, identity, number + 1, parameters, optimizer, lines)
-            saved = time.monotonic()
+        if resume is not None and clock.due():
+            with clock.saving():
+                resume_state.save(resume, identity, number + 1, parameters, optimizer, lines)
     model.eval()
     if log is not None:
         log.write_text("".join(lines), encoding="utf-8")

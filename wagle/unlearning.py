@@ -100,7 +100,6 @@ def unlearn(
     token_budget: int,
     least_moved: float,
     activation_checkpointing: bool = False,
-    resume_seconds: float = 300,
     log: Path | None = None,
     resume: Path | None = None,
     identity: str = "",
@@ -128,7 +127,7 @@ def unlearn(
         model, rows, others, cut, loss, pad_id=pad, lr=method["lr"], weight_decay=method["weight_decay"], warmup=warmup,
         clip=clip, token_budget=token_budget, seed=seed, autocast=autocast, precision=kept,
         activation_checkpointing=activation_checkpointing, masks=masks, reference=reference, log=log,
-        resume=resume, resume_seconds=resume_seconds, identity=identity,
+        resume=resume, identity=identity,
     )  # fmt: skip
     if adapters is not None:
         model, adapted = merge(model)
