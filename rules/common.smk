@@ -109,8 +109,12 @@ def resource(stage, kind):
     return value
 
 
-def gpus(stage):
-    return config["resources"]["gpu"] if stage in config["resources"]["gpu_stages"] else 0
+def gpus(stage, sharded=False):
+    """GPUs of a job; one model trained on several is `sharded`."""
+    options = config["resources"]
+    if stage not in options["gpu_stages"]:
+        return 0
+    return options.get("training_gpus", options["gpu"]) if sharded else options["gpu"]
 
 
 THREADS = config["resources"]["threads"]
@@ -134,6 +138,10 @@ def training_rows(wildcards):
 def finetune_config():
     options = {key: value for key, value in config["models"]["finetune"].items() if key != "replay"}
     return block(encoding=encoding(), finetune=options)
+
+
+def finetune_gpus(wildcards):
+    return gpus("finetune", sharded=not config["models"].get("finetune", {}).get("adapters"))
 
 
 def model_source(wildcards):
@@ -185,6 +193,10 @@ def the_cell(wildcards):
 def objective_of(wildcards):
     """Name of the code behind the cell's method."""
     return experiment.objective_module(the_cell(wildcards).method, METHODS[the_cell(wildcards).method])
+
+
+def unlearn_gpus(wildcards):
+    return gpus("unlearn", sharded=the_cell(wildcards).selection != "lora")
 
 
 def mask_of(cell):

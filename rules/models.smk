@@ -114,7 +114,7 @@ rule finetune:
     resources:
         mem_mb=resource("finetune", "mem_mb"),
         runtime=resource("finetune", "minutes"),
-        gpu=gpus("finetune"),
+        gpu=finetune_gpus,
     params:
         source=lambda w: canonical(config["models"][w.model]),
         config=lambda w: finetune_config() if model_source(w) == "finetune" else "null",

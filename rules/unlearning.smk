@@ -21,7 +21,7 @@ rule unlearn:
     resources:
         mem_mb=resource("unlearn", "mem_mb"),
         runtime=resource("unlearn", "minutes"),
-        gpu=gpus("unlearn"),
+        gpu=unlearn_gpus,
     params:
         config=unlearn_config,
         objective=objective_of,

@@ -46,6 +46,15 @@ def test_memory_is_weights_gradients_moments_and_mask():
     assert lean.flops == pytest.approx(by_name["gradients"].flops * 4 / 3)
 
 
+def test_several_gpus_divide_a_training_jobs_bytes_and_leave_fewer_for_others():
+    sharded = PAPER | {"resources": PAPER["resources"] | {"training_gpus": 2}}
+    one, two = ({stage.name: stage for stage in plan.stages(config, 75)} for config in (PAPER, sharded))
+    assert 0.5 * one["unlearn fp32"].gpu <= two["unlearn fp32"].gpu < 0.95 * 80e9 < one["unlearn fp32"].gpu
+    assert two["gradients"] == one["gradients"] and two["evaluate"] == one["evaluate"]
+    hours = [plan.makespan(list(stages.values()), plan.GPUS[2], 4, 0.4, 1e9) for stages in (one, two)]
+    assert hours[0] < hours[1] < 2 * hours[0]
+
+
 def test_every_cell_has_its_jobs_and_more_gpus_take_less_time():
     found = plan.stages(PAPER, 75)
     by_name = {stage.name: stage for stage in found}

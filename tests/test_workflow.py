@@ -233,7 +233,7 @@ CHANGES = {
     "docstring": (edit("wagle/topk.py", "Exact top-k", "The exact top-k"), set(), None),
     "touch": (lambda p: os.utime(p.folder / "wagle/scoring.py"), set(), None),
     "key order": (lambda p: p.write({k: p.config[k] for k in sorted(p.config)}), set(), None),
-    "resources": (configure(lambda c: c["resources"]["minutes"].update(unlearn=99)), set(), None),
+    "resources": (configure(lambda c: c["resources"].update(training_gpus=2, gpu_stages=["unlearn"])), set(), None),
     "a score's code": (
         edit("wagle/scores/wanda.py", "weight.abs() * activations", "activations * weight.abs()"),
         RESCORED, on("wanda"),
@@ -374,6 +374,26 @@ def test_a_data_row_of_the_evaluation_retrains_nothing(project, tmp_path):
         assert not (project.folder / "results/filed/models/base").exists()
     finally:
         project.write(project.config)
+
+
+def test_training_is_given_several_gpus_but_lora_and_the_other_stages_one(project):
+    stages = {"gpu": 1, "training_gpus": 3, "gpu_stages": ["finetune", "gradients", "unlearn", "evaluate"]}
+    project.write(project.config | {"resources": project.config["resources"] | stages})
+    try:
+        code, text = project.snakemake("--dry-run", "--nolock", "--forceall")
+    finally:
+        project.write(project.config)
+    assert code == 0, text[-3000:]
+    found = set()
+    for job in re.split(r"\n\s*\n", text):
+        rule, gpus = re.search(r"rule (\w+):", job), re.search(r"resources: .*\bgpu=(\d+)", job)
+        if rule and gpus:
+            lora = "/lora/" in job and rule.group(1).startswith("unlearn")
+            found.add((rule.group(1), lora, int(gpus.group(1))))
+    several = {("finetune", False, 3), ("unlearn", False, 3), ("unlearn_and_keep", False, 3)}
+    assert found == several | {("unlearn", True, 1)} | {
+        (rule, False, 1) for rule in ("base", "gradients", "activations", "evaluate")
+    }
 
 
 def test_the_papers_grid_plans_whole(project):

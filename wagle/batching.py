@@ -31,6 +31,18 @@ def by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     return batches
 
 
+def shares(lengths: Sequence[int], token_budget: int, processes: int) -> list[list[list[int]]]:
+    """For each process its batches; every row in one batch of one process, and as many batches for each, if need be empty ones.
+
+    Several processes with one sharded model must make each pass together. Raises WagleError as by_length does.
+    """
+    order = [batch[0] for batch in by_length(lengths, 1)]  # longest first, one by one
+    own = [order[first::processes] for first in range(processes)]
+    cut = [[[rows[i] for i in batch] for batch in by_length([lengths[i] for i in rows], token_budget)] for rows in own]
+    most = max(map(len, cut))
+    return [batches + [[]] * (most - len(batches)) for batches in cut]
+
+
 def collate(rows: Sequence[Encoded], pad_id: int, device="cpu") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Right-padded ids (B, T), attention mask (B, T) and span mask (B, T): True where a token carries loss."""
     width = max(map(len, rows))

@@ -12,21 +12,29 @@ from torch.utils.checkpoint import checkpoint
 from wagle.errors import WagleError
 
 
+def blocks(model) -> list:
+    """The transformer blocks of `model`. Raises WagleError for a model that marks none."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    found = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not found:
+        raise WagleError(
+            f"{type(model).__name__} marks no blocks", do="switch activation_checkpointing off, and use one GPU a job"
+        )
+    return found
+
+
 @contextlib.contextmanager
 def checkpointed(model, active: bool = True):
-    """While inside, every transformer block of `model` is checkpointed. Raises WagleError for a model that marks no blocks."""
+    """While inside, every transformer block of `model` is checkpointed. Raises WagleError as blocks() does."""
     if not active:
         yield
         return
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    blocks = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    if not blocks:
-        raise WagleError(f"{type(model).__name__} has no block to checkpoint", do="switch activation_checkpointing off")
-    for block in blocks:
+    found = blocks(model)
+    for block in found:
         block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
     try:
         yield
     finally:
-        for block in blocks:
+        for block in found:
             del block.forward

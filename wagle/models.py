@@ -43,15 +43,18 @@ def load_tokenizer(path: str | Path):
     return tokenizer
 
 
-def load(path: str | Path, precision: str = "fp32"):
-    """The model of a checkpoint folder in evaluation mode on the device at hand. Raises WagleError when it does not load."""
+def load(path: str | Path, precision: str = "fp32", where: torch.device | None = None):
+    """The model of a checkpoint folder in evaluation mode, on the device at hand or on `where`.
+
+    Raises WagleError when it does not load.
+    """
     from transformers import AutoModelForCausalLM
 
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[precision], use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
         raise WagleError(f"no usable model in {path}: {error}", "a Hugging Face folder with safetensors") from None
-    return model.to(device()).eval()
+    return model.to(where or device()).eval()
 
 
 def check_pair(model, tokenizer) -> None:

@@ -81,12 +81,13 @@ class Stage(NamedTuple):
     jobs: int
     flops: float
     traffic: float  # bytes through the GPU's memory beyond what its FLOPs hide: decoding reads all weights for each token
-    gpu: float  # peak bytes; 0 for a job on the CPU
+    gpu: float  # peak bytes of each GPU; 0 for a job on the CPU
     host: float
     disk: float
+    gpus: int = 1
 
     def seconds(self, gpu: Gpu, fraction: float, disk_speed: float) -> float:
-        busy = max(self.flops / (gpu.flops * fraction), self.traffic / (gpu.bandwidth * fraction))
+        busy = max(self.flops / (gpu.flops * fraction * self.gpus), self.traffic / (gpu.bandwidth * fraction))
         return START_SECONDS + busy + self.disk / disk_speed
 
 
@@ -164,12 +165,14 @@ def stages(config: dict, tokens: int) -> list[Stage]:
     forget, retain = rows(config, "forget")[0], rows(config, "retain")[0]
     attribution, unlearning = config["attribution"], config["unlearning"]
     result = []
+    several = config["resources"].get("training_gpus", max(1, config["resources"]["gpu"]))
     tuned = sum(config["models"].get(name, {}).get("source") == "finetune" for name in ("target", "retrained"))
     if tuned:
         options = config["models"]["finetune"]
         used, batch = (forget + retain) * options["epochs"] * tokens, options["batch_size"] * tokens
-        memory = n * 16 + _batch(form, min(options["token_budget"], batch), options["autocast"], "fp32", False)
-        result.append(Stage("finetune", tuned, 6 * n * used, 0, memory, 8 * n, 4 * n))
+        gpus = 1 if options.get("adapters") else several
+        memory = n * 16 / gpus + _batch(form, min(options["token_budget"], batch / gpus), options["autocast"], "fp32", False)
+        result.append(Stage("finetune", tuned, 6 * n * used, 0, memory, 8 * n, 4 * n, gpus))
     draws = sum("retain" in grid.needs(config, s) for s in config["selections"] if s not in ("dense", "lora"))
     jobs = 1 + (seeds if draws else 0)
     width = BYTES[attribution["precision"]]
@@ -192,9 +195,11 @@ def stages(config: dict, tokens: int) -> list[Stage]:
         batch = 2 * unlearning["batch_size"] * tokens
         weight = 2 * BYTES[policy] + MOMENTS[policy] + 1  # weights, gradients, moments, mask
         recompute = unlearning.get("activation_checkpointing", False)
-        memory = n * weight + _batch(form, min(unlearning["token_budget"], batch), unlearning["autocast"], policy, recompute)
+        tokens_at_once = min(unlearning["token_budget"], batch / several)
+        memory = n * weight / several + _batch(form, tokens_at_once, unlearning["autocast"], policy, recompute)
         flops = (8 if recompute else 6) * n * batch * sum(steps) / len(steps)
-        result.append(Stage(f"unlearn {policy}", len(chosen), flops, 0, memory, n * (BYTES[policy] + 1), n * BYTES[policy]))
+        host, disk = n * (BYTES[policy] + several), n * BYTES[policy]  # a model at a time; a mask for each process
+        result.append(Stage(f"unlearn {policy}", len(chosen), flops, 0, memory, host, disk, several))
     result.append(_evaluation(config, form, len(cells), tokens))
     return result
 
@@ -238,7 +243,10 @@ def text(config: dict, name: str, *, tokens: int, fraction: float, disk_speed: f
     for stage in found:
         fits = ", ".join(gpu.name for gpu in GPUS if stage.gpu <= 0.95 * gpu.memory) or "no GPU listed"
         sizes = f"{stage.gpu / 1e9:7.1f} {stage.host / 1e9:8.1f} {stage.disk / 1e9:8.2f}"
-        lines.append(f"{stage.name:24s} {stage.jobs:5d} {stage.flops / 1e12:10.1f} {sizes}  {fits if stage.gpu else 'CPU'}")
+        each = f"{stage.gpus} x " if stage.gpus > 1 else ""
+        lines.append(
+            f"{stage.name:24s} {stage.jobs:5d} {stage.flops / 1e12:10.1f} {sizes}  {each + fits if stage.gpu else 'CPU'}"
+        )
     by_name = {stage.name.partition(" ")[0]: stage for stage in found}
     kept = (
         sum(by_name[s].jobs for s in ("gradients", "scores")) * 4 * form.parameters + by_name["masks"].jobs * form.parameters / 8
@@ -249,7 +257,8 @@ def text(config: dict, name: str, *, tokens: int, fraction: float, disk_speed: f
     lines[-1] += f" it is evaluated; gradients, scores and masks together {kept / 1e9:.0f} GB"
     for gpu in GPUS:
         if all(stage.gpu <= 0.95 * gpu.memory for stage in found):
-            hours = {count: makespan(found, gpu, count, fraction, disk_speed) / 3600 for count in (1, 4, 16)}
+            counts = [count for count in (1, 4, 16) if count >= max(stage.gpus for stage in found)]
+            hours = {count: makespan(found, gpu, count, fraction, disk_speed) / 3600 for count in counts}
             lines.append(f"{gpu.name}: " + ", ".join(f"{value:.1f} h on {count}" for count, value in hours.items()))
         else:
             lines.append(f"{gpu.name}: a stage does not fit")
@@ -258,4 +267,4 @@ def text(config: dict, name: str, *, tokens: int, fraction: float, disk_speed: f
 
 def makespan(found: list[Stage], gpu: Gpu, count: int, fraction: float, disk_speed: float) -> float:
     """Seconds on `count` GPUs: one kind of job after the other, the jobs of a kind side by side."""
-    return sum(math.ceil(stage.jobs / count) * stage.seconds(gpu, fraction, disk_speed) for stage in found)
+    return sum(math.ceil(stage.jobs / (count // stage.gpus)) * stage.seconds(gpu, fraction, disk_speed) for stage in found)

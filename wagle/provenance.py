@@ -236,7 +236,7 @@ def environment() -> dict:
     }
 
 
-def _be_deterministic() -> None:
+def be_deterministic() -> None:
     """The switch WAGLE_DETERMINISTIC=1: where an accelerator's fast kernel gives other bits from run to run, take the slow one.
 
     On a CPU it changes nothing. An operation that has no such kernel stops the job.
@@ -249,9 +249,11 @@ def _be_deterministic() -> None:
 
 
 def _peak_memory() -> dict:
-    peak = {"peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
+    """Of this process or of the largest that it started."""
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak = {"peak_rss_mb": round(most / 1024, 1)}
     torch = sys.modules.get("torch")
-    if torch and torch.cuda.is_available():
+    if torch and torch.cuda.is_initialized():
         peak["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return peak
 
@@ -303,7 +305,7 @@ def recorded(job):
         started = time.time()
         if "code" in params:
             identity.check_code_identity(params["code"])
-        _be_deterministic()
+        be_deterministic()
         inputs = check_inputs([path for path in _flat(job.input) if path != gate])
         part = {name: path.with_name(path.name + ".part") for name, path in outputs.items()}
         for path in part.values():

@@ -8,7 +8,7 @@ weight decay is off and decay is applied to selected weights alone. With zero gr
 weight is never written another value: it stays bit-identical, and no copy of the model is needed to restore it.
 
 Notable: a loop of our own rather than transformers.Trainer, for the mask, the shared batches and the resume state without
-pickle (docs/training.md). Left out: several devices in one run.
+pickle (docs/training.md). A sharded model (wagle/sharding.py) is trained by several processes that all call fit().
 """
 
 import json
@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 from wagle import precision as policies
 from wagle import resume as resume_state
-from wagle.batching import by_length
 from wagle.checkpointing import checkpointed
 from wagle.errors import WagleError
 from wagle.losses import RowLoss, answer_loss
 from wagle.prompts import Encoded
+from wagle.sharding import Shards
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,19 @@ def fit(
     `precision` is a policy of wagle/precision.py.
     Raises WagleError when a loss or gradient is not finite, naming the step, its rows and the tensor.
     """
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = policies.optimizer(precision, parameters, masks, weight_decay)
+    shards = Shards(model)
+    parameters, first = shards.parameters, shards.rank == 0
+    optimizer = policies.optimizer(precision, parameters, shards.cut(masks), weight_decay)
+    resume = resume if shards.world == 1 else None
     done, lines = resume_state.take_up(resume, identity, parameters, optimizer)
     started, clock, tokens = time.monotonic(), resume_state.Clock(resume_seconds), 0
     model.train()
-    for number in tqdm(range(done, len(steps)), initial=done, total=len(steps), mininterval=5, desc="train"):
+    numbers = range(done, len(steps))
+    for number in tqdm(numbers, initial=done, total=len(steps), mininterval=5, desc="train", disable=not first):
         torch.manual_seed(seed * 1_000_003 + number)  # dropout; a resumed run draws what the undisturbed one drew
         step = steps[number]
         with checkpointed(model, activation_checkpointing):
-            losses, used = _backward(model, forget, retain, step, objective, pad_id, token_budget, autocast, reference)
+            losses, used = _backward(model, forget, retain, step, objective, pad_id, token_budget, autocast, reference, shards)
         tokens += used
         if not np.isfinite(sum(losses)):
             raise WagleError(
@@ -120,7 +123,7 @@ def fit(
                 "finite losses",
                 "lower the learning rate or use precision fp32",
             )
-        total = torch.nn.utils.get_total_norm([p.grad for p in parameters.values() if p.grad is not None])
+        total = shards.norm()
         norm = float(total)
         if not np.isfinite(norm):
             bad = [n for n, p in parameters.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
@@ -134,17 +137,17 @@ def fit(
             with clock.saving():
                 resume_state.save(resume, identity, number + 1, parameters, optimizer, lines)
     model.eval()
-    if log is not None:
+    if log is not None and first:
         log.write_text("".join(lines), encoding="utf-8")
     return {"steps": len(steps), "tokens": tokens, "seconds": time.monotonic() - started}
 
 
-def _backward(model, forget, retain, step, objective, pad_id, token_budget, autocast, reference):
+def _backward(model, forget, retain, step, objective, pad_id, token_budget, autocast, reference, shards):
     """Accumulate the step's gradient; returns its (forget, retain) losses and the number of tokens."""
     rows = [forget[i] for i in step.forget] + [retain[i] for i in step.retain]
     split, sums = len(step.forget), [0.0, 0.0]
-    for batch in by_length([len(row) for row in rows], token_budget):
-        batch = sorted(batch)  # forget rows first
+    for mine in shards.batches([len(row) for row in rows], token_budget):
+        batch = sorted(mine or [0])  # forget rows first; without a row left, one that counts nothing
         cut = sum(i < split for i in batch)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast == "bf16"):
             losses = answer_loss(model, [rows[i] for i in batch], pad_id)
@@ -154,6 +157,7 @@ def _backward(model, forget, retain, step, objective, pad_id, token_budget, auto
             known = RowLoss(*(value.to(losses.mean.device) for value in known))
         terms = objective(losses.rows(slice(0, cut)), losses.rows(slice(cut, None)), known)
         parts = [terms[0].sum() / split, terms[1].sum() / max(1, len(step.retain))]
-        (parts[0] + parts[1]).backward()
-        sums = [total + float(part.detach()) for total, part in zip(sums, parts, strict=True)]
-    return sums, sum(map(len, rows))
+        ((parts[0] + parts[1]) * (shards.world if mine else 0)).backward()  # fully_shard takes the mean over processes
+        sums = [total + float(part.detach()) * bool(mine) for total, part in zip(sums, parts, strict=True)]
+    shards.collect()
+    return shards.total(torch.tensor(sums, dtype=torch.float64)).tolist(), sum(map(len, rows))

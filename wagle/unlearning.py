@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 
+from wagle import precision as policies
 from wagle import tensors, training
 from wagle.adapters import add_adapters, merge
-from wagle.batching import by_length
 from wagle.encoding import encode_rows
 from wagle.errors import WagleError
 from wagle.losses import RowLoss, answer_loss
 from wagle.prompts import Encoded
+from wagle.sharding import Shards, gather
 
 
 def objective(module: str, options: dict):
@@ -37,13 +38,13 @@ def reference_losses(model, rows: list[Encoded], pad_id: int, token_budget: int,
 
     `autocast` must be the training run's: a difference of two precisions would enter the log-ratio.
     """
-    columns = [torch.zeros(len(rows)) for _ in RowLoss._fields]
-    for batch in by_length([len(row) for row in rows], token_budget):
+    columns, shards = [torch.zeros(len(rows)) for _ in RowLoss._fields], Shards(model)
+    for batch in shards.batches([len(row) for row in rows], token_budget):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast == "bf16"):
-            losses = answer_loss(model, [rows[i] for i in batch], pad_id)
+            losses = answer_loss(model, [rows[i] for i in batch or [0]], pad_id)
         for column, value in zip(columns, losses, strict=True):
-            column[batch] = value.float().cpu()
-    return RowLoss(*columns)
+            column[batch] = value.float().cpu()[: len(batch)]
+    return RowLoss(*map(shards.total, columns))
 
 
 def moved(model, checkpoint: str | Path, masks: dict[str, torch.Tensor] | None) -> dict:
@@ -104,7 +105,9 @@ def unlearn(
     resume: Path | None = None,
     identity: str = "",
 ) -> tuple[object, dict]:
-    """Run one cell; returns (model, record) with the shares moved, steps, tokens and the method's options.
+    """Run one cell; returns (model, record) with the shares moved, steps, precision and learning rate.
+
+    Of a sharded model (wagle/sharding.py) the first process gets them, the others (None, {}).
 
     `encoding` holds encode_rows' keywords; `method` lr, weight_decay, epochs or steps, and `options` of the objective; `masks`
     (name -> bool) or `adapters` (LoRA's options) or neither. Raises WagleError when nothing could be trained or a frozen
@@ -132,6 +135,9 @@ def unlearn(
     if adapters is not None:
         model, adapted = merge(model)
         masks = {n: torch.full(p.shape, n in adapted) for n, p in model.named_parameters()}
+    model = gather(model, checkpoint, policies.weights(precision))
+    if model is None:
+        return None, {}
     record = moved(model, checkpoint, masks)
     check_moved(record, least_moved, precision, method["lr"])
     return model, record | {"steps": done["steps"], "precision": precision, "lr": method["lr"]}

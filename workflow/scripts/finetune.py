@@ -1,4 +1,4 @@
-"""Target and retrained model: fine-tuned here, or taken from hub or path."""
+"""Target and retrained model: fine-tuned here on the job's GPUs (LoRA on one of them), or taken from hub or path."""
 
 # ruff: noqa: E402
 from wagle.warm import hand_over
@@ -9,20 +9,22 @@ import json
 
 import torch
 
-from wagle import data, models
-from wagle.finetuning import finetune
+from wagle import jobs, models, sharding
 from wagle.provenance import recorded
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     spec, params = json.loads(snakemake.params.source), json.loads(snakemake.params.config)
     if spec["source"] == "finetune":
-        rows = [row for path in snakemake.input.rows if path.endswith("rows.jsonl") for row in data.read_rows(path)]
-        model, tokenizer = models.load(snakemake.input.base[0]), models.load_tokenizer(snakemake.input.base[0])
-        model, done = finetune(
-            model, tokenizer, rows, encoding=params["encoding"], identity=part.identity, resume=part.resume, **params["finetune"]
-        )
-        print(json.dumps(done))
+        job = {
+            "base": snakemake.input.base[0],
+            "rows": [path for path in snakemake.input.rows if path.endswith("rows.jsonl")],
+            "out": str(part.checkpoint),
+            "resume": str(part.resume),
+            "identity": part.identity,
+            "encoding": params["encoding"],
+            "options": params["finetune"],
+        }
+        sharding.run(jobs.finetuned, job, 1 if params["finetune"].get("adapters") else snakemake.resources.gpu)
     else:
-        model, tokenizer = models.obtain(spec, [], 0)
-    models.save(model, tokenizer, part.checkpoint)
+        models.save(*models.obtain(spec, [], 0), part.checkpoint)

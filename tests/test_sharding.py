@@ -1,0 +1,86 @@
+"""Several processes with one sharded model: the same run as one process, up to the order of sums; faults travel."""
+
+import json
+
+import pytest
+import torch
+from conftest import TEMPLATE
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wagle import jobs, masks, models, sharding, tensors, topk
+from wagle.batching import by_length, shares
+from wagle.errors import WagleError
+
+OPTIONS = {
+    "seed": 1, "identity": "me", "adapters": None, "encoding": {"template": TEMPLATE, "max_length": 128}, "precision": "fp32",
+    "autocast": "none", "batch_size": 3, "warmup": 0.1, "clip": 1.0, "token_budget": 100, "least_moved": 0.01,
+    "method": {"lr": 1e-3, "weight_decay": 0.1, "epochs": 1},
+}  # fmt: skip
+
+
+@given(st.lists(st.integers(1, 50), max_size=20), st.integers(1, 120), st.integers(1, 5))
+def test_shares_hold_every_row_once_and_are_equally_many(lengths, budget, processes):
+    found = shares(lengths, budget, processes)
+    assert len(found) == processes and len({len(batches) for batches in found}) == 1
+    assert sorted(i for batches in found for batch in batches for i in batch) == list(range(len(lengths)))
+    for batches in found:
+        for batch in batches:
+            assert len(batch) <= 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+    assert shares(lengths, budget, 1) == [by_length(lengths, budget)]
+
+
+@pytest.fixture
+def job(checkpoint, rows, tmp_path):
+    """Keyword arguments of an NPO cell with a mask over half of the weights."""
+    paths = [tmp_path / f"{role}.jsonl" for role in ("forget", "retain")]
+    for path in paths:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows[path.stem]))
+    shapes = tensors.parameter_shapes(checkpoint)
+    generator = torch.Generator().manual_seed(0)
+    scores = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    k = topk.budget(0.5, sum(map(torch.Tensor.numel, scores.values())))
+    limits = topk.thresholds(scores.items, [k])
+    header = {"selection": "random", "ratio": "0.5", "gamma": None, "k": k, "ties": "flat-index"}
+    masks.save([tmp_path / "mask"], shapes, topk.packed(scores.items, limits), [header])
+    return OPTIONS | {"target": str(checkpoint), "rows": list(map(str, paths)), "mask": str(tmp_path / "mask"),
+                      "objective": "wagle.objectives.npo", "resume": str(tmp_path / "resume")}  # fmt: skip
+
+
+def outcome(job, folder, processes):
+    """(log lines, weights, moved.json) of the cell."""
+    folder.mkdir()
+    out = {name: str(folder / name) for name in ("checkpoint", "log", "moved")}
+    sharding.run(jobs.unlearned, job | {"out": out}, processes)
+    weights = dict(tensors.stream(out["checkpoint"], tensors.parameter_shapes(out["checkpoint"])))
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    return lines, weights, json.loads((folder / "moved").read_text())
+
+
+@pytest.mark.parametrize(("processes", "precision"), [(3, "fp32"), (2, "bf16-kahan")])
+def test_sharded_is_one_process_up_to_rounding(job, tmp_path, processes, precision):
+    """Steps of 3 + 3 rows, the last of fewer rows than there are passes: some process then has nothing to pass."""
+    job = job | {"precision": precision, "activation_checkpointing": precision != "fp32"}
+    one, many = outcome(job, tmp_path / "one", 1), outcome(job, tmp_path / "many", processes)
+    near = {"rel": 1e-5, "abs": 1e-6} if precision == "fp32" else {"rel": 2e-2, "abs": 2e-2}
+    assert len(one[0]) == len(many[0]) > 2
+    for a, b in zip(one[0], many[0], strict=True):
+        assert b == pytest.approx(a, **near)
+    gap = max(float((one[1][name].float() - many[1][name].float()).abs().max()) for name in one[1])
+    assert gap < (1e-5 if precision == "fp32" else 2e-2)
+    assert many[2]["frozen_moved"] == 0 and many[2]["selected"] == one[2]["selected"] and many[2]["share_moved"] > 0.5
+
+
+def test_fine_tuning_sharded_is_one_process_up_to_rounding(job, tmp_path):
+    options = {"lr": 1e-3, "epochs": 1, "batch_size": 4, "weight_decay": 0.0, "warmup": 0.1, "token_budget": 200, "seed": 0}
+    given = {"base": job["target"], "rows": job["rows"], "resume": job["resume"], "identity": "me", "encoding": job["encoding"]}
+    found = []
+    for processes in (1, 2):
+        sharding.run(jobs.finetuned, given | {"options": options, "out": str(tmp_path / str(processes))}, processes)
+        found.append(models.load(tmp_path / str(processes)).state_dict())
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
+
+
+def test_a_fault_in_one_process_is_the_jobs_error(job, tmp_path):
+    with pytest.raises(WagleError, match="objective module 'nowhere' cannot be imported"):
+        outcome(job | {"objective": "nowhere"}, tmp_path / "out", 2)
