@@ -26,6 +26,7 @@ from wagle import resume as resume_state
 from wagle.checkpointing import checkpointed
 from wagle.errors import WagleError
 from wagle.losses import RowLoss, answer_loss
+from wagle.memory import keep_freed
 from wagle.prompts import Encoded
 from wagle.sharding import Shards
 
@@ -102,6 +103,8 @@ def fit(
     `precision` is a policy of wagle/precision.py.
     Raises WagleError when a loss or gradient is not finite, naming the step, its rows and the tensor.
     """
+    if model.device.type == "cpu":
+        keep_freed()
     shards = Shards(model)
     parameters, first = shards.parameters, shards.rank == 0
     optimizer = policies.optimizer(precision, parameters, shards.cut(masks), weight_decay)
