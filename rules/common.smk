@@ -256,7 +256,7 @@ def density_inputs():
     return paths
 
 
-UTILITY = {"tofu": "UT Avg", "wmdp": "MMLU"}.get(TASK, "zero-shot Acc")
+UTILITY = {"tofu": "UT Avg", "wmdp": "MMLU"}.get(TASK, "zero-shot Acc")  # what figures and claims call utility
 EXAMPLE_CELLS = [cell.id for cell in grid.example_cells(config)]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wagle import identity
 from wagle.cells import WITHOUT_SCORE
+from wagle.data import candidates
 from wagle.errors import WagleError
 from wagle.prompts import check_template
 
@@ -246,10 +247,10 @@ def split_modules(config: dict, role: str) -> list[str]:
 
 def split_inputs(config: dict, role: str) -> list[str]:
     """The files behind `role` where its source is a folder of files, so that Snakemake sees a changed row."""
-    folder, found = Path(config["data_dir"] or "."), []
+    found = []
     for source, part in parts(config, role):
         if source == "files":
-            files = [folder / f"{part.get('name', role)}{suffix}" for suffix in (".jsonl.gz", ".jsonl", ".txt")]
+            files = candidates(config["data_dir"] or ".", part.get("name", role))
             found.append(str(next((file for file in files if file.is_file()), files[0])))
     return found
 

@@ -77,18 +77,23 @@ def write_rows(path: str | Path, rows: list[dict]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
 
 
+def candidates(data_dir: str | Path, name: str) -> list[Path]:
+    """The files that may hold split `name`, the first that exists counts."""
+    return [Path(data_dir) / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl", ".txt")]
+
+
 def split_file(data_dir: str | Path, name: str) -> Path:
     """The file of split `name` under `data_dir`: name.jsonl.gz, name.jsonl or name.txt, never outside `data_dir`."""
     root = Path(data_dir)
     if not root.is_dir():
         raise WagleError(f"data_dir {str(data_dir)!r} is not a folder", do="set data_dir to the folder that holds the data")
-    candidates = [root / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl", ".txt")]
-    for path in candidates:
+    possible = candidates(root, name)
+    for path in possible:
         if path.is_file():
             if root.resolve() not in path.resolve().parents:
                 raise WagleError(f"split name {name!r} leads outside {data_dir}")
             return path
-    raise WagleError(f"no split {name!r} in {data_dir}", f"one of {', '.join(str(c) for c in candidates)}")
+    raise WagleError(f"no split {name!r} in {data_dir}", f"one of {', '.join(str(c) for c in possible)}")
 
 
 def columns(role: str, rows: list[dict]) -> dict[str, type]:

@@ -25,7 +25,6 @@ LAYOUTS = {
         "Utility": ["WikiText PPL", "zero-shot Acc", "TruthfulQA"],
     },
 }
-UTILITY = {"wmdp": "MMLU", "whp": "zero-shot Acc", "detox": "zero-shot Acc"}  # the number that figures and claims call utility
 LOWER_IS_BETTER = ("WikiText PPL",)
 
 

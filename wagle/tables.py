@@ -23,7 +23,7 @@ TOFU = {
 }
 MEMBERSHIP = {"Membership": ["MIA loss", "MIA zlib", "MIA min-k", "MIA min-k++", "privleak"]}  # needs a holdout split
 LAYOUTS = {"wagle": PAPER, "wagle-code": PAPER, "tofu": TOFU, "open-unlearning": TOFU | MEMBERSHIP}
-BOLD = ("UE Avg", "UT Avg", "model utility", *suites.UTILITY.values())
+BOLD = ("UE Avg", "UT Avg", "model utility", "MMLU", "zero-shot Acc")
 
 
 def layout(task: str, protocol: str) -> dict[str, list[str]]:
