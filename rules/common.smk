@@ -109,6 +109,16 @@ def resource(stage, kind):
     return value
 
 
+# Snakemake would lower what a job asks for to what the run allows, and a model meant for four GPUs would be put on one.
+if "gpu" in workflow.global_resources and config["resources"]["gpu_stages"]:
+    allowed, wanted = workflow.global_resources["gpu"].value, config["resources"].get("training_gpus", config["resources"]["gpu"])
+    if wanted > allowed:
+        raise WorkflowError(
+            f"A training job asks for {wanted} GPUs, this run allows {allowed}. Expected: as many or more. "
+            f"To do: --resources gpu={wanted}, or lower resources.training_gpus (or gpu) in the config."
+        )
+
+
 def gpus(stage, sharded=False):
     """GPUs of a job; one model trained on several is `sharded`."""
     options = config["resources"]
@@ -141,7 +151,9 @@ def finetune_config():
 
 
 def finetune_gpus(wildcards):
-    return gpus("finetune", sharded=not config["models"].get("finetune", {}).get("adapters"))
+    if model_source(wildcards) != "finetune":
+        return gpus("finetune")
+    return gpus("finetune", sharded=not config["models"]["finetune"].get("adapters"))
 
 
 def model_source(wildcards):

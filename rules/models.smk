@@ -115,6 +115,7 @@ rule finetune:
         mem_mb=resource("finetune", "mem_mb"),
         runtime=resource("finetune", "minutes"),
         gpu=finetune_gpus,
+        nodes=1,
     params:
         source=lambda w: canonical(config["models"][w.model]),
         config=lambda w: finetune_config() if model_source(w) == "finetune" else "null",

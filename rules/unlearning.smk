@@ -22,6 +22,7 @@ rule unlearn:
         mem_mb=resource("unlearn", "mem_mb"),
         runtime=resource("unlearn", "minutes"),
         gpu=unlearn_gpus,
+        nodes=1,
     params:
         config=unlearn_config,
         objective=objective_of,

@@ -59,6 +59,17 @@ def test_the_users_choice_of_devices_is_chosen_from(job):
     assert {seen(first), seen(second)} == {"2", "5"}
 
 
+def test_all_devices_at_hand_are_locked_too_and_shown(job):
+    one = job(2, WAGLE_DEVICES="2,3")
+    assert seen(one) == "2,3"
+    late = job(2, WAGLE_DEVICES="2,3")
+    time.sleep(0.5)
+    assert late.poll() is None
+    one.kill()
+    one.wait()
+    assert seen(late) == "2,3"
+
+
 def test_several_devices_are_taken_together_or_not_at_all(job):
     one = job(WAGLE_DEVICES="a,b,c")
     assert seen(one) == "a"

@@ -38,7 +38,9 @@ def test_a_checkpoint_of_ones_own_is_read_from_its_config(tied, tmp_path):
 def test_memory_is_weights_gradients_moments_and_mask():
     n = 6_738_415_616
     by_name = {stage.name: stage for stage in plan.stages(PAPER, 75)}
-    assert 17 * n < by_name["unlearn fp32"].gpu < 17 * n + 10e9
+    assert 19 * n < by_name["unlearn fp32"].gpu < 19 * n + 10e9  # 17, and 2 for the copies that autocast makes
+    plain = PAPER | {"unlearning": PAPER["unlearning"] | {"autocast": "none"}}
+    assert 17 * n < {stage.name: stage for stage in plan.stages(plain, 75)}["unlearn fp32"].gpu < 17 * n + 12e9
     assert by_name["gradients"].gpu > 6 * n
     checkpointed = PAPER | {"attribution": PAPER["attribution"] | {"activation_checkpointing": True}}
     lean = {stage.name: stage for stage in plan.stages(checkpointed, 75)}["gradients"]
@@ -49,7 +51,9 @@ def test_memory_is_weights_gradients_moments_and_mask():
 def test_several_gpus_divide_a_training_jobs_bytes_and_leave_fewer_for_others():
     sharded = PAPER | {"resources": PAPER["resources"] | {"training_gpus": 2}}
     one, two = ({stage.name: stage for stage in plan.stages(config, 75)} for config in (PAPER, sharded))
-    assert 0.5 * one["unlearn fp32"].gpu <= two["unlearn fp32"].gpu < 0.95 * 80e9 < one["unlearn fp32"].gpu
+    whole = 2 * 6_738_415_616  # autocast's copies are not divided
+    assert two["unlearn fp32"].gpu - whole > 0.5 * (one["unlearn fp32"].gpu - whole)
+    assert two["unlearn fp32"].gpu < 0.6 * one["unlearn fp32"].gpu
     assert two["gradients"] == one["gradients"] and two["evaluate"] == one["evaluate"]
     hours = [plan.makespan(list(stages.values()), plan.GPUS[2], 4, 0.4, 1e9) for stages in (one, two)]
     assert hours[0] < hours[1] < 2 * hours[0]

@@ -1,6 +1,11 @@
 """Several processes with one sharded model: the same run as one process, up to the order of sums; faults travel."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +13,7 @@ from conftest import TEMPLATE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wagle import jobs, masks, models, sharding, tensors, topk
+from wagle import identity, jobs, masks, models, sharding, tensors, topk
 from wagle.batching import by_length, shares
 from wagle.errors import WagleError
 
@@ -79,6 +84,28 @@ def test_fine_tuning_sharded_is_one_process_up_to_rounding(job, tmp_path):
         sharding.run(jobs.finetuned, given | {"options": options, "out": str(tmp_path / str(processes))}, processes)
         found.append(models.load(tmp_path / str(processes)).state_dict())
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
+
+
+def test_the_processes_end_with_the_job_that_started_them(job, tmp_path):
+    """SIGKILL to the job; its processes, in sessions of their own, must neither hold a GPU nor write later."""
+    (tmp_path / "waits.py").write_text(
+        "import os, pathlib, time\nFORGET_LABELS, NEEDS_REFERENCE = 'answer', False\n\n\n"
+        "def loss(forget, retain, reference):\n    pathlib.Path(f'{os.getpid()}.pid').touch()\n    time.sleep(100)\n"
+    )
+    out = {name: str(tmp_path / name) for name in ("checkpoint", "log", "moved")}
+    code = f"from wagle import jobs, sharding\nsharding.run(jobs.unlearned, {job | {'objective': 'waits', 'out': out}!r}, 2)"
+    env = os.environ | {"PYTHONPATH": f"{identity.ROOT}{os.pathsep}{tmp_path}"}
+    started = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(found := list(tmp_path.glob("*.pid"))) < 2:
+        assert time.monotonic() < deadline and started.poll() is None
+        time.sleep(0.1)
+    started.kill()
+    started.wait()
+    deadline = time.monotonic() + 20
+    while alive := [pid for pid in (path.stem for path in found) if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.1)
 
 
 def test_a_fault_in_one_process_is_the_jobs_error(job, tmp_path):

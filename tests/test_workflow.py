@@ -381,8 +381,10 @@ def test_training_is_given_several_gpus_but_lora_and_the_other_stages_one(projec
     project.write(project.config | {"resources": project.config["resources"] | stages})
     try:
         code, text = project.snakemake("--dry-run", "--nolock", "--forceall")
+        refused, reason = project.snakemake("--dry-run", "--nolock", "--resources", "gpu=2")
     finally:
         project.write(project.config)
+    assert refused and "A training job asks for 3 GPUs, this run allows 2" in reason
     assert code == 0, text[-3000:]
     found = set()
     for job in re.split(r"\n\s*\n", text):

@@ -57,12 +57,13 @@ def lent(wanted: int, *, pause: float = 0.5):
     when there are fewer devices than wanted, or CUDA has started already.
     """
     names = at_hand()
-    if not wanted or not names or len(names) == wanted:
+    chosen = "CUDA_VISIBLE_DEVICES" in os.environ and not os.environ.get("WAGLE_DEVICES")
+    if not wanted or not names or (len(names) == wanted and chosen):
         yield
         return
     if len(names) < wanted:
         found = f"a job asks for {wanted} GPUs, {len(names)} at hand: {', '.join(names)}"
-        raise WagleError(found, do="lower resources.gpu in the config")
+        raise WagleError(found, do="lower resources.gpu or training_gpus in the config")
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_initialized():
         raise WagleError("CUDA started before a device was chosen", do="report this defect")

@@ -172,6 +172,7 @@ def stages(config: dict, tokens: int) -> list[Stage]:
         used, batch = (forget + retain) * options["epochs"] * tokens, options["batch_size"] * tokens
         gpus = 1 if options.get("adapters") else several
         memory = n * 16 / gpus + _batch(form, min(options["token_budget"], batch / gpus), options["autocast"], "fp32", False)
+        memory += _copies(form, gpus, options["autocast"], "fp32", False)
         result.append(Stage("finetune", tuned, 6 * n * used, 0, memory, 8 * n, 4 * n, gpus))
     draws = sum("retain" in grid.needs(config, s) for s in config["selections"] if s not in ("dense", "lora"))
     jobs = 1 + (seeds if draws else 0)
@@ -197,6 +198,7 @@ def stages(config: dict, tokens: int) -> list[Stage]:
         recompute = unlearning.get("activation_checkpointing", False)
         tokens_at_once = min(unlearning["token_budget"], batch / several)
         memory = n * weight / several + _batch(form, tokens_at_once, unlearning["autocast"], policy, recompute)
+        memory += _copies(form, several, unlearning["autocast"], policy, recompute)
         flops = (8 if recompute else 6) * n * batch * sum(steps) / len(steps)
         host, disk = n * (BYTES[policy] + several), n * BYTES[policy]  # a model at a time; a mask for each process
         result.append(Stage(f"unlearn {policy}", len(chosen), flops, 0, memory, host, disk, several))
@@ -208,6 +210,16 @@ def _batch(form: Shape, tokens: int, autocast: str, precision: str, checkpointed
     """Activations of a batch, and the logits of two thirds of its positions (the answers) in fp32, twice: logits and gradient."""
     width = 2 if autocast == "bf16" or precision != "fp32" else 4
     return form.activations(tokens, width, checkpointed) + tokens * 2 / 3 * form.vocabulary * 8
+
+
+def _copies(form: Shape, gpus: int, autocast: str, precision: str, checkpointed: bool) -> float:
+    """Copies of weights during a pass, whole on every GPU: autocast's in bf16, which the backward pass keeps unless blocks are
+    checkpointed; on several GPUs also two blocks and the embeddings, gathered, with their gradients.
+    """
+    n, ends = form.parameters, 2 * form.vocabulary * form.hidden
+    block = (n - ends) / form.layers
+    cast = 2 * (block if checkpointed else n) if autocast == "bf16" and precision == "fp32" else 0
+    return cast + (2 * BYTES[precision] * (2 * block + ends) if gpus > 1 else 0)
 
 
 def _steps(method: dict, forget: int, batch: int) -> int:

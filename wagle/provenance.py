@@ -232,6 +232,7 @@ def environment() -> dict:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads() if torch else None,
         "accelerator": gpu,
+        "accelerators": torch.cuda.device_count() if gpu else 0,
         "deterministic": bool(torch and torch.are_deterministic_algorithms_enabled()),
     }
 

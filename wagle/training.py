@@ -114,7 +114,8 @@ def fit(
     model.train()
     numbers = range(done, len(steps))
     for number in tqdm(numbers, initial=done, total=len(steps), mininterval=5, desc="train", disable=not first):
-        torch.manual_seed(seed * 1_000_003 + number)  # dropout; a resumed run draws what the undisturbed one drew
+        # dropout and rounding: a resumed run draws what the undisturbed one drew, each process something else
+        torch.manual_seed((seed * 1_000_003 + number) ^ (shards.rank << 48))
         step = steps[number]
         with checkpointed(model, activation_checkpointing):
             losses, used = _backward(model, forget, retain, step, objective, pad_id, token_budget, autocast, reference, shards)
@@ -152,7 +153,8 @@ def _backward(model, forget, retain, step, objective, pad_id, token_budget, auto
     for mine in shards.batches([len(row) for row in rows], token_budget):
         batch = sorted(mine or [0])  # forget rows first; without a row left, one that counts nothing
         cut = sum(i < split for i in batch)
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast == "bf16"):
+        # no cache: it would keep a bf16 copy of every weight until the pass is over, of sharded and of checkpointed ones too
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast == "bf16", cache_enabled=False):
             losses = answer_loss(model, [rows[i] for i in batch], pad_id)
         known = None
         if reference is not None:

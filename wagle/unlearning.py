@@ -40,7 +40,7 @@ def reference_losses(model, rows: list[Encoded], pad_id: int, token_budget: int,
     """
     columns, shards = [torch.zeros(len(rows)) for _ in RowLoss._fields], Shards(model)
     for batch in shards.batches([len(row) for row in rows], token_budget):
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast == "bf16"):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast == "bf16", cache_enabled=False):
             losses = answer_loss(model, [rows[i] for i in batch or [0]], pad_id)
         for column, value in zip(columns, losses, strict=True):
             column[batch] = value.float().cpu()[: len(batch)]
