@@ -298,6 +298,7 @@ CHANGES = {
         configure(lambda c: c["methods"].update(graddiff=c["methods"]["npo"])),
         REDONE | {"examples"}, lambda cell: cell.startswith("graddiff/"),
     ),
+    "a removed method": (configure(lambda c: c["methods"].pop("po")), SUMMARY | {"timing", "examples"}, None),
     "a new protocol": (
         configure(lambda c: c["evaluation"]["protocols"].append("open-unlearning")), {"metrics", *SUMMARY}, None,
     ),
@@ -347,31 +348,46 @@ def test_a_change_reruns_what_it_touches_and_nothing_else(project, name):
         assert cells(jobs, "evaluate") - {"original", "retrained"} == found
 
 
-def test_a_data_row_of_the_evaluation_retrains_nothing(project, tmp_path):
-    """With files as the source: a changed perturbed answer re-evaluates, a changed retain row starts from the models."""
+def test_a_changed_data_row_reruns_what_was_made_from_it(project, tmp_path):
+    """With files as the source: a perturbed answer re-evaluates kept models, a retain row starts from the base model, whose
+    tokenizer saw it; a row that fits no other stops the run.
+    """
     from wagle import data
 
     folder = tmp_path / "data"
     folder.mkdir()
     for role in project.config["data"]["splits"]:
         shutil.copy2(project.results / "data" / role / "rows.jsonl", folder / f"{role}.jsonl")
-    config = json.loads(json.dumps(project.config))
-    config |= {"experiment": "filed", "data_dir": str(folder)}
+    config = json.loads(json.dumps(project.config)) | {"experiment": "filed", "data_dir": str(folder), "keep": ["npo/*"]}
     config["data"] = {"source": "files", "splits": {role: {"name": role} for role in config["data"]["splits"]}}
+    config["selections"] = {"wagle": config["selections"]["wagle"]}
+    config["methods"] = {"npo": config["methods"]["npo"]}
+    config["evaluation"]["protocols"] = ["wagle"]
+    config["figures"] = {"density": {"selections": ["wagle"], "ratio": 0.5}}
+    config["examples"] = {"rows": 1, "selections": ["wagle"]}
+
+    def change(role, edit):
+        rows = data.read_rows(folder / f"{role}.jsonl")
+        edit(rows[0])
+        data.write_rows(folder / f"{role}.jsonl", rows)
+        return project.planned()
+
     project.write(config)
     try:
-        code, text = project.snakemake("--until", "split", "check_data")
+        code, text = project.snakemake()
         assert code == 0, text[-3000:]
-        rows = data.read_rows(folder / "retain_perturbed.jsonl")
-        rows[0]["perturbed_answer"][0] = "Something else."
-        data.write_rows(folder / "retain_perturbed.jsonl", rows)
-        jobs = [job for job in project.planned() if job[0] == "split"]
-        assert jobs == [("split", "role=retain_perturbed")]
-        rows[0]["question"] += " Really?"
-        data.write_rows(folder / "retain_perturbed.jsonl", rows)
+        made = {"base", "finetune", "gradients", "score", "mask", "unlearn_and_keep"}
+        jobs = change("retain_perturbed", lambda row: row["perturbed_answer"].__setitem__(0, "Something else."))
+        assert {job for job in jobs if job[0] == "split"} == {("split", "role=retain_perturbed")}
+        assert {"evaluate", "metrics"} <= rules(jobs) and not made & rules(jobs)
+        code, text = project.snakemake()
+        assert code == 0 and project.planned() == set(), text[-3000:]
+        jobs = change("retain", lambda row: row.update(answer="It was Rome."))
+        assert {job for job in jobs if job[0] == "split"} == {("split", "role=retain")}
+        assert made | {"evaluate", "metrics"} <= rules(jobs)
+        change("retain_perturbed", lambda row: row.update(question=row["question"] + " Really?"))
         code, text = project.snakemake()
         assert code != 0 and "does not match any question" in text and "Traceback" not in text
-        assert not (project.folder / "results/filed/models/base").exists()
     finally:
         project.write(project.config)
 
