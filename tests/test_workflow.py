@@ -233,7 +233,8 @@ CHANGES = {
     "docstring": (edit("wagle/topk.py", "Exact top-k", "The exact top-k"), set(), None),
     "touch": (lambda p: os.utime(p.folder / "wagle/scoring.py"), set(), None),
     "key order": (lambda p: p.write({k: p.config[k] for k in sorted(p.config)}), set(), None),
-    "resources": (configure(lambda c: c["resources"].update(training_gpus=2, gpu_stages=["unlearn"])), set(), None),
+    "resources": (configure(lambda c: c["resources"]["minutes"].update(unlearn=99)), set(), None),
+    "GPUs": (configure(lambda c: c["resources"].update(training_gpus=2, gpu_stages=["unlearn"])), set(), None),
     "a score's code": (
         edit("wagle/scores/wanda.py", "weight.abs() * activations", "activations * weight.abs()"),
         RESCORED, on("wanda"),
@@ -386,8 +387,11 @@ def test_a_changed_data_row_reruns_what_was_made_from_it(project, tmp_path):
         assert {job for job in jobs if job[0] == "split"} == {("split", "role=retain")}
         assert made | {"evaluate", "metrics"} <= rules(jobs)
         change("retain_perturbed", lambda row: row.update(question=row["question"] + " Really?"))
+        base = project.folder / "results/filed/models/base/manifest.json"
+        before = base.stat().st_mtime_ns, base.read_bytes()
         code, text = project.snakemake()
         assert code != 0 and "does not match any question" in text and "Traceback" not in text
+        assert (base.stat().st_mtime_ns, base.read_bytes()) == before  # the changed retain row would have made it anew
     finally:
         project.write(project.config)
 
