@@ -109,22 +109,23 @@ def resource(stage, kind):
     return value
 
 
-# Snakemake would lower what a job asks for to what the run allows, and a model meant for four GPUs would be put on one.
-if "gpu" in workflow.global_resources and config["resources"]["gpu_stages"]:
-    allowed, wanted = workflow.global_resources["gpu"].value, config["resources"].get("training_gpus", config["resources"]["gpu"])
-    if wanted > allowed:
-        raise WorkflowError(
-            f"A training job asks for {wanted} GPUs, this run allows {allowed}. Expected: as many or more. "
-            f"To do: --resources gpu={wanted}, or lower resources.training_gpus (or gpu) in the config."
-        )
-
-
 def gpus(stage, sharded=False):
     """GPUs of a job; one model trained on several is `sharded`."""
     options = config["resources"]
     if stage not in options["gpu_stages"]:
         return 0
-    return options.get("training_gpus", options["gpu"]) if sharded else options["gpu"]
+    return experiment.training_gpus(config) if sharded else options["gpu"]
+
+
+# Snakemake would lower what a job asks for to what the run allows, and a model meant for four GPUs would be put on one.
+if "gpu" in workflow.global_resources:
+    allowed = workflow.global_resources["gpu"].value
+    wanted = max(gpus(stage, sharded=True) for stage in ("finetune", "unlearn"))
+    if wanted > allowed:
+        raise WorkflowError(
+            f"A training job asks for {wanted} GPUs, this run allows {allowed}. Expected: as many or more. "
+            f"To do: --resources gpu={wanted}, or lower resources.training_gpus (or gpu) in the config."
+        )
 
 
 THREADS = config["resources"]["threads"]

@@ -245,6 +245,11 @@ def split_modules(config: dict, role: str) -> list[str]:
     return ["wagle.synthetic"] if "synthetic" in [source for source, _ in parts(config, role)] else []
 
 
+def training_gpus(config: dict) -> int:
+    """GPUs of one fine-tuning or unlearning job, if its stage is one of the gpu_stages."""
+    return config["resources"].get("training_gpus", config["resources"]["gpu"])
+
+
 def split_inputs(config: dict, role: str) -> list[str]:
     """The files behind `role` where its source is a folder of files, so that Snakemake sees a changed row."""
     found = []

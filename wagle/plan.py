@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wagle import grid
+from wagle.config import training_gpus
 from wagle.errors import WagleError
 
 
@@ -165,7 +166,7 @@ def stages(config: dict, tokens: int) -> list[Stage]:
     forget, retain = rows(config, "forget")[0], rows(config, "retain")[0]
     attribution, unlearning = config["attribution"], config["unlearning"]
     result = []
-    several = config["resources"].get("training_gpus", max(1, config["resources"]["gpu"]))
+    several = max(1, training_gpus(config))
     tuned = sum(config["models"].get(name, {}).get("source") == "finetune" for name in ("target", "retrained"))
     if tuned:
         options = config["models"]["finetune"]
