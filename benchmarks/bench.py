@@ -18,17 +18,32 @@ OUTPUT = Path("results/bench.json")
 
 def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 
 def report(name: str, value: float, unit: str, target: str, holds: bool, limit: str) -> None:
     """Print one claim and put it into results/bench.json, in place of an earlier one of the same name."""
-    entry = {"name": name, "value": value, "unit": unit, "target": target, "holds": holds, "limit": limit, "machine": machine()}
-    print(f"{name}: {value:.4g} {unit} (target: {target}; {'holds' if holds else 'does not hold'}). Limited by {limit}.")
+    entry = {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "target": target,
+        "holds": holds,
+        "limit": limit,
+        "machine": machine(),
+    }
+    print(
+        f"{name}: {value:.4g} {unit} (target: {target}; {'holds' if holds else 'does not hold'}). Limited by {limit}."
+    )
     known = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else []
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(json.dumps([e for e in known if e["name"] != name] + [entry], indent=1) + "\n")
+    OUTPUT.write_text(
+        json.dumps([e for e in known if e["name"] != name] + [entry], indent=1) + "\n"
+    )
 
 
 def child(script: str, *arguments: str) -> dict:
@@ -40,7 +55,9 @@ def child(script: str, *arguments: str) -> dict:
 
 def _memory(key: str) -> int:
     """A line of /proc/self/status in bytes: VmRSS now, VmHWM at most."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)
+    )
     return int(line.split()[1]) * 1024
 
 

@@ -21,8 +21,10 @@ import numpy as np
 import torch
 from bench import child, report
 
-from wagle import data, embedding, generation, models, protocols, scoring
-from wagle.prompts import encode, encode_prompt
+from wagle.data.prompts import encode, encode_prompt
+from wagle.data.rows import read_rows
+from wagle.evaluation import generation, protocols, scoring
+from wagle.model import checkpoints, embedding
 
 SPLITS = ("forget_perturbed", "retain_perturbed", "real_authors", "world_facts")
 QUESTIONS = ("original", "paraphrased")
@@ -35,7 +37,9 @@ def naive_scores(model, tokenizer, splits, template):
     columns = []
     for *_, role, question, answer in index:
         row = encode(tokenizer, template, question, answer, PAD_TO)
-        passes = 3 if role == "answer" else 1  # probability, MIA and memorization each forward the answer
+        passes = (
+            3 if role == "answer" else 1
+        )  # probability, MIA and memorization each forward the answer
         for _ in range(passes):
             [found] = padded(model, row, tokenizer.pad_token_id)
         columns.append(found)
@@ -59,8 +63,13 @@ def padded(model, row, pad_id):
     labels = ids[0, 1:n]
     inside, eos = np.arange(1, n) >= row.start, np.zeros(n - 1, bool)
     eos[-1] = row.ends_with_eos
-    values = {"log_prob": logp.gather(-1, labels[:, None])[:, 0], "argmax_hit": logp.argmax(-1) == labels}
-    return [{name: value.numpy() for name, value in values.items()} | {"in_span": inside, "is_eos": eos}]
+    values = {
+        "log_prob": logp.gather(-1, labels[:, None])[:, 0],
+        "argmax_hit": logp.argmax(-1) == labels,
+    }
+    return [
+        {name: value.numpy() for name, value in values.items()} | {"in_span": inside, "is_eos": eos}
+    ]
 
 
 def naive_answers(model, tokenizer, questions, template):
@@ -78,17 +87,22 @@ def naive_answers(model, tokenizer, questions, template):
 def naive_similarities(entries, embedder):
     for entry in entries:
         if "candidates" in entry:
-            [answer] = embedder.encode([entry["generated"]], normalize_embeddings=True, show_progress_bar=False)
+            [answer] = embedder.encode(
+                [entry["generated"]], normalize_embeddings=True, show_progress_bar=False
+            )
             texts = entry.pop("candidates")
-            vectors = [embedder.encode([text], normalize_embeddings=True, show_progress_bar=False)[0] for text in texts]
+            vectors = [
+                embedder.encode([text], normalize_embeddings=True, show_progress_bar=False)[0]
+                for text in texts
+            ]
             entry["similarities"] = [float(vector @ answer) for vector in vectors]
 
 
 @torch.no_grad()
 def measure(options) -> dict:
     torch.set_num_threads(os.cpu_count())
-    splits = {s: data.read_rows(Path(options.data) / s / "rows.jsonl")[: options.rows] for s in SPLITS}
-    model, tokenizer = models.load(options.model), models.load_tokenizer(options.model)
+    splits = {s: read_rows(Path(options.data) / s / "rows.jsonl")[: options.rows] for s in SPLITS}
+    model, tokenizer = checkpoints.load(options.model), checkpoints.load_tokenizer(options.model)
     embedder = embedding.load(options.embedder)
     template, naive = options.template.replace("\\n", "\n"), options.path == "naive"
     started = time.perf_counter()
@@ -96,7 +110,13 @@ def measure(options) -> dict:
         log = naive_scores(model, tokenizer, splits, template)
     else:
         log = scoring.score(
-            model, tokenizer, splits, template=template, max_length=PAD_TO, token_budget=2048, questions=QUESTIONS
+            model,
+            tokenizer,
+            splits,
+            template=template,
+            max_length=PAD_TO,
+            token_budget=2048,
+            questions=QUESTIONS,
         )
     scored = time.perf_counter()
     entries = generation.tasks(splits)
@@ -104,7 +124,14 @@ def measure(options) -> dict:
     if naive:
         texts = naive_answers(model, tokenizer, questions, template)
     else:
-        texts = generation.answers(model, tokenizer, questions, template=template, max_new_tokens=NEW_TOKENS, token_budget=8192)
+        texts = generation.answers(
+            model,
+            tokenizer,
+            questions,
+            template=template,
+            max_new_tokens=NEW_TOKENS,
+            token_budget=8192,
+        )
     for entry, text in zip(entries, texts, strict=True):
         entry["generated"] = text
     generated = time.perf_counter()
@@ -114,37 +141,63 @@ def measure(options) -> dict:
         candidates = [text for entry in entries for text in entry.get("candidates", [])]
         embedding.add_similarities(entries, embedder, embedding.embed(embedder, candidates))
     ended = time.perf_counter()
-    found = {name: protocols.without_rows(protocols.evaluate(name, log, entries, log)) for name in protocols.PROTOCOLS}
+    found = {
+        name: protocols.without_rows(protocols.evaluate(name, log, entries, log))
+        for name in protocols.PROTOCOLS
+    }
     return {
         "scoring_s": scored - started,
         "generation_s": generated - scored,
         "embedding_s": ended - generated,
         "total_s": ended - started,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "metrics": {f"{p} {m}": entry["value"] for p, metrics in found.items() for m, entry in metrics.items()},
+        "metrics": {
+            f"{p} {m}": entry["value"]
+            for p, metrics in found.items()
+            for m, entry in metrics.items()
+        },
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("model", "embedder", "data"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--rows", type=int, default=8, help="rows of each split")
     parser.add_argument("--template", default="Question: {question}\\nAnswer: {answer}")
-    parser.add_argument("--path", choices=("naive", "ours"), help="measure one path only (used by the run itself)")
+    parser.add_argument(
+        "--path", choices=("naive", "ours"), help="measure one path only (used by the run itself)"
+    )
     options = parser.parse_args()
     if options.path:
         print(json.dumps(measure(options)))
         return
-    shared = [x for n in ("model", "embedder", "data", "rows", "template") for x in (f"--{n}", str(getattr(options, n)))]
+    shared = [
+        x
+        for n in ("model", "embedder", "data", "rows", "template")
+        for x in (f"--{n}", str(getattr(options, n)))
+    ]
     ours, naive = (child(__file__, *shared, "--path", path) for path in ("ours", "naive"))
     for part in ("scoring_s", "generation_s", "embedding_s", "total_s", "peak_mb"):
-        print(f"{part:13s} naive {naive[part]:8.1f}   ours {ours[part]:8.1f}   ratio {naive[part] / ours[part]:6.2f}")
-    differences = {name: abs(value - ours["metrics"][name]) for name, value in naive["metrics"].items()}
+        print(
+            f"{part:13s} naive {naive[part]:8.1f}   ours {ours[part]:8.1f}   ratio {naive[part] / ours[part]:6.2f}"
+        )
+    differences = {
+        name: abs(value - ours["metrics"][name]) for name, value in naive["metrics"].items()
+    }
     worst = max(differences, key=differences.get)
     print(f"largest difference of {len(differences)} metrics: {differences[worst]:.2e} ({worst})")
     ratio = naive["total_s"] / ours["total_s"]
-    report("evaluation: naive time / ours", ratio, "x", "at least 8", ratio >= 8, "the model's forward passes")
+    report(
+        "evaluation: naive time / ours",
+        ratio,
+        "x",
+        "at least 8",
+        ratio >= 8,
+        "the model's forward passes",
+    )
     report(
         "evaluation: largest metric difference",
         differences[worst],

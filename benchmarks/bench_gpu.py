@@ -14,12 +14,18 @@ import time
 import torch
 from bench import report
 
-from wagle import models, plan, precision, topk, training
-from wagle.gradients import accumulate
+from wagle.attribution import topk
+from wagle.attribution.gradients import accumulate
+from wagle.data.prompts import Encoded
+from wagle.experiment import plan
+from wagle.model import checkpoints
 from wagle.objectives import graddiff
-from wagle.prompts import Encoded
+from wagle.training import loop, optimizers
 
-SIZES = {"7b": plan.KNOWN["meta-llama/Llama-2-7b-hf"], "small": plan.Shape(256, 704, 4, 8, 8, 4000, False)}
+SIZES = {
+    "7b": plan.KNOWN["meta-llama/Llama-2-7b-hf"],
+    "small": plan.Shape(256, 704, 4, 8, 8, 4000, False),
+}
 RATIOS = [0.1, 0.2, 0.4, 0.6, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0]
 LENGTH, BATCH = 75, 4
 
@@ -73,16 +79,23 @@ def build(shape: plan.Shape, dtype, device):
 
 def rows(count: int, vocabulary: int) -> list[Encoded]:
     """Random texts of LENGTH tokens whose last two thirds carry loss."""
-    draws = torch.randint(3, vocabulary, (count, LENGTH), generator=torch.Generator().manual_seed(1)).tolist()
+    draws = torch.randint(
+        3, vocabulary, (count, LENGTH), generator=torch.Generator().manual_seed(1)
+    ).tolist()
     return [Encoded(tuple(ids), LENGTH // 3, False) for ids in draws]
 
 
 def select(shape: plan.Shape, device, dtype) -> tuple[Clock, int]:
     """Thresholds and packed masks of ten ratios over random scores with the model's parameters' shapes."""
     with torch.device("meta"):
-        sizes = {name: p.shape for name, p in build(shape, torch.float32, "meta").named_parameters()}
+        sizes = {
+            name: p.shape for name, p in build(shape, torch.float32, "meta").named_parameters()
+        }
     generator = torch.Generator(device).manual_seed(0)
-    scores = {name: torch.randn(size, generator=generator, device=device, dtype=dtype) for name, size in sizes.items()}
+    scores = {
+        name: torch.randn(size, generator=generator, device=device, dtype=dtype)
+        for name, size in sizes.items()
+    }
     n = sum(x.numel() for x in scores.values())
     ks = [topk.budget(ratio, n) for ratio in RATIOS]
     with Clock(device) as clock:
@@ -94,23 +107,29 @@ def select(shape: plan.Shape, device, dtype) -> tuple[Clock, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", choices=tuple(SIZES), default="7b")
-    parser.add_argument("--precision", choices=precision.POLICIES, default="fp32")
+    parser.add_argument("--precision", choices=optimizers.POLICIES, default="fp32")
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--rows", type=int, default=400, help="for the gradient")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--token-budget", type=int, default=4096)
     options = parser.parse_args()
-    device, shape = models.device(), SIZES[options.size]
+    device, shape = checkpoints.device(), SIZES[options.size]
     rate, bandwidth = limits(device)
     label = f"{device.type} {options.size}"
-    print(f"{label}: {shape.parameters:,} weights, products {rate / 1e12:.3g} TFLOP/s, copies {bandwidth / 1e9:.0f} GB/s")
+    print(
+        f"{label}: {shape.parameters:,} weights, products {rate / 1e12:.3g} TFLOP/s, copies {bandwidth / 1e9:.0f} GB/s"
+    )
     for dtype in (torch.float32, torch.bfloat16):
         clock, n = select(shape, device, dtype)
         passes = 3 if dtype == torch.float32 else 2
         share = (passes * dtype.itemsize + len(RATIOS) / 8) * n / clock.seconds / bandwidth
-        print(f"selection, {dtype}: {clock.seconds:.2f} s, peak {clock.peak / 1e9:.1f} GB with the scores")
+        print(
+            f"selection, {dtype}: {clock.seconds:.2f} s, peak {clock.peak / 1e9:.1f} GB with the scores"
+        )
         report(
             f"{label}: selection {str(dtype)[6:]}, ten ratios",
             share,
@@ -119,27 +138,45 @@ def main() -> None:
             True,
             "counting and packing",
         )
-    kept = torch.float32 if precision.weights(options.precision) == "fp32" else torch.bfloat16
+    kept = torch.float32 if optimizers.weights(options.precision) == "fp32" else torch.bfloat16
     model = build(shape, torch.bfloat16 if device.type == "cuda" else torch.float32, device)
     forget = rows(options.rows, shape.vocabulary)
     with Clock(device) as clock:
-        accumulate(model, forget, 0, options.token_budget, activation_checkpointing=options.checkpointing)
+        accumulate(
+            model, forget, 0, options.token_budget, activation_checkpointing=options.checkpointing
+        )
     work = (8 if options.checkpointing else 6) * shape.parameters * options.rows * LENGTH
-    print(f"gradients of {options.rows} rows: {clock.seconds:.1f} s, peak {clock.peak / 1e9:.1f} GB")
-    report(f"{label}: gradients", work / clock.seconds / rate, "of the product rate", "stated", True, "matrix products")
+    print(
+        f"gradients of {options.rows} rows: {clock.seconds:.1f} s, peak {clock.peak / 1e9:.1f} GB"
+    )
+    report(
+        f"{label}: gradients",
+        work / clock.seconds / rate,
+        "of the product rate",
+        "stated",
+        True,
+        "matrix products",
+    )
     del model
     model = build(shape, kept, device)
     draw = torch.Generator(device).manual_seed(2)
-    chosen = {name: torch.rand(p.shape, generator=draw, device=device) < 0.95 for name, p in model.named_parameters()}
-    steps = training.plan(len(forget), len(forget), batch_size=BATCH, seed=0, steps=options.steps)
+    chosen = {
+        name: torch.rand(p.shape, generator=draw, device=device) < 0.95
+        for name, p in model.named_parameters()
+    }
+    steps = loop.plan(len(forget), len(forget), batch_size=BATCH, seed=0, steps=options.steps)
     with Clock(device) as clock:
-        training.fit(
+        loop.fit(
             model, forget, forget, steps, graddiff.loss, pad_id=0, lr=1e-5, weight_decay=0.1, warmup=0.1, clip=1.0, seed=0,
             token_budget=options.token_budget, autocast="bf16" if device.type == "cuda" else "none", masks=chosen,
             precision=options.precision, activation_checkpointing=options.checkpointing,
         )  # fmt: skip
-    work = (8 if options.checkpointing else 6) * shape.parameters * options.steps * 2 * BATCH * LENGTH
-    print(f"{options.steps} steps, {options.precision}: {clock.seconds:.1f} s, peak {clock.peak / 1e9:.1f} GB")
+    work = (
+        (8 if options.checkpointing else 6) * shape.parameters * options.steps * 2 * BATCH * LENGTH
+    )
+    print(
+        f"{options.steps} steps, {options.precision}: {clock.seconds:.1f} s, peak {clock.peak / 1e9:.1f} GB"
+    )
     report(f"{label}: training, {options.precision}", work / clock.seconds / rate, "of the product rate", "stated", True,
            "matrix products, and the optimizer's bytes at batches this small")  # fmt: skip
 

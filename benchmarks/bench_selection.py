@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from bench import child, peak_above, report
 
-from wagle import attribution, tensors, topk
+from wagle.attribution import topk
+from wagle.attribution.attribution import write_masks, write_scores
+from wagle.model import tensors
 
 RATIOS = [0.1, 0.2, 0.4, 0.6, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0]
 REPEATS = 3
@@ -44,7 +46,9 @@ def shapes(n: int) -> dict[str, list[int]]:
 def cut(flat: torch.Tensor) -> dict[str, torch.Tensor]:
     layout = shapes(len(flat))
     parts = flat.split([int(np.prod(shape)) for shape in layout.values()])
-    return {name: part.view(shape) for (name, shape), part in zip(layout.items(), parts, strict=True)}
+    return {
+        name: part.view(shape) for (name, shape), part in zip(layout.items(), parts, strict=True)
+    }
 
 
 def bandwidth() -> float:
@@ -87,8 +91,13 @@ def ours(scores: torch.Tensor) -> dict:
         for _ in range(REPEATS):
             seconds, limits = timed(lambda: topk.thresholds(stream, ks))
             counting.append(seconds)
-            packing.append(timed(lambda limits=limits: [None for _ in topk.packed(stream, limits)])[0])
-    one = [timed(lambda: [None for _ in topk.packed(stream, topk.thresholds(stream, ks[3:4]))])[0] for _ in range(REPEATS)]
+            packing.append(
+                timed(lambda limits=limits: [None for _ in topk.packed(stream, limits)])[0]
+            )
+    one = [
+        timed(lambda: [None for _ in topk.packed(stream, topk.thresholds(stream, ks[3:4]))])[0]
+        for _ in range(REPEATS)
+    ]
     hashes = [hashlib.sha256() for _ in RATIOS]
     for _, parts in topk.packed(stream, limits):
         for known, part in zip(hashes, parts, strict=True):
@@ -109,17 +118,28 @@ def files(n: int, folder: Path) -> dict:
         tensors.write(folder / name, layout, torch.float32, random)
     inputs = {side: str(folder / side) for side in ("forget", "retain")}
     score = (folder / "scores", "wagle.scores.wagle", folder / "checkpoint", inputs)
-    scoring = min(timed(lambda: attribution.write_scores(*score, options={"gamma": 1e-6}, seed=0))[0] for _ in range(REPEATS))
+    scoring = min(
+        timed(lambda: write_scores(*score, options={"gamma": 1e-6}, seed=0))[0]
+        for _ in range(REPEATS)
+    )
     paths = [folder / f"mask{i}" for i in range(len(RATIOS))]
 
     def write() -> None:
-        attribution.write_masks(paths, folder / "scores", folder / "checkpoint", RATIOS, "global", {})
+        write_masks(paths, folder / "scores", folder / "checkpoint", RATIOS, "global", {})
         for path in paths:
             sync(path)
 
     masking = min(timed(write)[0] for _ in range(REPEATS))
-    plain = min(timed(lambda: plain_write(folder / "plain", n * len(RATIOS) // 8))[0] for _ in range(REPEATS))
-    return {"scoring": scoring, "masking": masking, "plain": plain, "written": sum(path.stat().st_size for path in paths)}
+    plain = min(
+        timed(lambda: plain_write(folder / "plain", n * len(RATIOS) // 8))[0]
+        for _ in range(REPEATS)
+    )
+    return {
+        "scoring": scoring,
+        "masking": masking,
+        "plain": plain,
+        "written": sum(path.stat().st_size for path in paths),
+    }
 
 
 def plain_write(path: Path, size: int) -> None:
@@ -144,7 +164,9 @@ def linear(n: int) -> dict:
     ks = [topk.budget(ratio, n) for ratio in RATIOS]
     repeats = REPEATS if n < 1 << 28 else 1
     run = []
-    for _ in range(repeats):  # processor time: a run of half a minute meets more of other work than one of milliseconds
+    for _ in range(
+        repeats
+    ):  # processor time: a run of half a minute meets more of other work than one of milliseconds
         busy = time.process_time()
         for _ in topk.packed(stream, topk.thresholds(stream, ks)):
             pass
@@ -164,23 +186,42 @@ def measure(options) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--n", type=int, default=134_515_008)
     parser.add_argument("--linear", type=int, nargs="*", default=[10**6, 10**7, 10**8, 10**9])
-    parser.add_argument("--path", choices=("naive", "ours", "files", "linear"), help="one measurement (used by the run itself)")
+    parser.add_argument(
+        "--path",
+        choices=("naive", "ours", "files", "linear"),
+        help="one measurement (used by the run itself)",
+    )
     options = parser.parse_args()
     if options.path:
         print(json.dumps(measure(options)))
         return
     n = str(options.n)
-    new, old, disk = (child(__file__, "--n", n, "--path", path) for path in ("ours", "naive", "files"))
+    new, old, disk = (
+        child(__file__, "--n", n, "--path", path) for path in ("ours", "naive", "files")
+    )
     ratio, share = old["seconds"] / new["seconds"], new["peak"] / (4 * options.n)
     for name, found in (("sorts", old), ("ours", new)):
-        print(f"N = {options.n:,}, ten ratios, {name}: {found['seconds']:.2f} s, {found['peak'] / 1e6:.0f} MB above the scores")
-    print(f"ours: counting {new['counting']:.2f} s, packing {new['packing']:.2f} s; both for one ratio {new['one_ratio']:.2f} s")
+        print(
+            f"N = {options.n:,}, ten ratios, {name}: {found['seconds']:.2f} s, {found['peak'] / 1e6:.0f} MB above the scores"
+        )
+    print(
+        f"ours: counting {new['counting']:.2f} s, packing {new['packing']:.2f} s; both for one ratio {new['one_ratio']:.2f} s"
+    )
     same = new["hashes"] == old["hashes"]
     loops = "ten comparisons a weight in the cache, not by memory"
-    report("selection: time of argsort(argsort) / ours, ten ratios", ratio, "x", "at least 15", ratio >= 15, loops)
+    report(
+        "selection: time of argsort(argsort) / ours, ten ratios",
+        ratio,
+        "x",
+        "at least 15",
+        ratio >= 15,
+        loops,
+    )
     report(
         "selection: peak memory above the scores",
         share,
@@ -192,17 +233,35 @@ def main() -> None:
     report("selection: masks equal to the stable sort's", float(same), "", "1", same, "nothing")
     speed = new["bandwidth"]
     for name, moved, seconds, limit in (
-        ("counting for ten ratios", 2 * 4 * options.n, new["counting"], "the histogram's one count at a time"),
+        (
+            "counting for ten ratios",
+            2 * 4 * options.n,
+            new["counting"],
+            "the histogram's one count at a time",
+        ),
         ("packing ten masks", (4 + len(RATIOS) / 8) * options.n, new["packing"], loops),
-        ("WAGLE scores, files in the page cache", 4 * 4 * options.n, disk["scoring"], "copies between page cache and memory"),
+        (
+            "WAGLE scores, files in the page cache",
+            4 * 4 * options.n,
+            disk["scoring"],
+            "copies between page cache and memory",
+        ),
     ):
         value = moved / seconds / speed
-        report(f"bandwidth: {name}", value, f"of {speed / 1e9:.0f} GB/s read", "stated", True, limit)
+        report(
+            f"bandwidth: {name}", value, f"of {speed / 1e9:.0f} GB/s read", "stated", True, limit
+        )
     value = disk["plain"] / disk["masking"]
     report("disk: ten mask files from a score file", value, f"of a plain write of {disk['written'] / 1e6:.0f} MB", "stated", True,
            "the selection itself and the disk")  # fmt: skip
-    cost = {size: child(__file__, "--n", str(size), "--path", "linear")["seconds"] / size * 1e9 for size in options.linear}
-    print("processor ns per weight, ten ratios: " + ", ".join(f"{size:,}: {value:.1f}" for size, value in cost.items()))
+    cost = {
+        size: child(__file__, "--n", str(size), "--path", "linear")["seconds"] / size * 1e9
+        for size in options.linear
+    }
+    print(
+        "processor ns per weight, ten ratios: "
+        + ", ".join(f"{size:,}: {value:.1f}" for size, value in cost.items())
+    )
     if len(cost) > 1:
         spread = cost[max(cost)] / cost[min(cost)]
         report(

@@ -23,11 +23,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from bench import child, peak_above, report
 
-from wagle import models, training, unlearning
-from wagle.batching import collate
-from wagle.encoding import encode_rows
-from wagle.losses import RowLoss, answer_loss
+from wagle.data.batching import collate
+from wagle.data.encoding import encode_rows
+from wagle.model import checkpoints
+from wagle.model.losses import RowLoss, answer_loss
 from wagle.objectives import npo
+from wagle.training import loop, unlearning
 
 TEMPLATE, PAD_TO, BATCH = "Question: {question}\nAnswer: {answer}", 512, 4
 LR, DECAY, CLIP = 1e-5, 0.1, 1.0
@@ -42,10 +43,15 @@ def padded_losses(model, rows, pad_id: int, width: int) -> RowLoss:
     """Answer losses as the usual code has them: all logits of every position of every padded row."""
     ids, attention, span = collate(rows, pad_id, model.device)
     more = (0, max(0, width - ids.shape[1]))
-    ids, attention, span = (torch.nn.functional.pad(x, more, value=v) for x, v in ((ids, pad_id), (attention, 0), (span, False)))
+    ids, attention, span = (
+        torch.nn.functional.pad(x, more, value=v)
+        for x, v in ((ids, pad_id), (attention, 0), (span, False))
+    )
     logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1].float()
     labels = ids[:, 1:].masked_fill(~span[:, 1:], -100)
-    token = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+    token = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), reduction="none"
+    ).view(labels.shape)
     count = span[:, 1:].sum(1)
     return RowLoss(token.sum(1) / count, token.sum(1), count)
 
@@ -54,10 +60,15 @@ def ours(model, tokenizer, forget, retain, steps):
     """Losses of each step."""
     pad, used = tokenizer.pad_token_id, sorted({i for step in steps for i in step.forget})
     known = unlearning.reference_losses(model, [forget[i] for i in used], pad, 2048)
-    reference = RowLoss(*(torch.zeros(len(forget)).index_copy_(0, torch.tensor(used), column.float()) for column in known))
+    reference = RowLoss(
+        *(
+            torch.zeros(len(forget)).index_copy_(0, torch.tensor(used), column.float())
+            for column in known
+        )
+    )
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        training.fit(
+        loop.fit(
             model, forget, retain, steps, npo.loss, pad_id=pad, lr=LR, weight_decay=DECAY, warmup=0.0, clip=CLIP,
             token_budget=2048, seed=0, reference=reference, log=log,
         )  # fmt: skip
@@ -81,7 +92,7 @@ def official(model, tokenizer, forget, retain, steps):
             loss.backward()
             result[-1] += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.param_groups[0]["lr"] = training.learning_rate(number, len(steps), LR, 0.0)
+        optimizer.param_groups[0]["lr"] = loop.learning_rate(number, len(steps), LR, 0.0)
         optimizer.step()
         optimizer.zero_grad()
     return result
@@ -93,7 +104,9 @@ def trainer(model, tokenizer, forget, retain, steps):
     pad, result = tokenizer.pad_token_id, []
     used = sorted({i for step in steps for i in step.forget})
     with torch.no_grad():
-        known = {i: RowLoss(*(x[0] for x in padded_losses(model, [forget[i]], pad, 0))) for i in used}
+        known = {
+            i: RowLoss(*(x[0] for x in padded_losses(model, [forget[i]], pad, 0))) for i in used
+        }
     pairs = [pair for step in steps for pair in zip(step.forget, step.retain, strict=True)]
 
     class Plain(Trainer):
@@ -101,9 +114,14 @@ def trainer(model, tokenizer, forget, retain, steps):
             return torch.utils.data.SequentialSampler(pairs)
 
         def compute_loss(self, model, inputs, **_):
-            sides = [[forget[i] for i, _ in inputs["pairs"]], [retain[j] for _, j in inputs["pairs"]]]
+            sides = [
+                [forget[i] for i, _ in inputs["pairs"]],
+                [retain[j] for _, j in inputs["pairs"]],
+            ]
             losses = [padded_losses(model, rows, pad, 0) for rows in sides]
-            reference = RowLoss(*(torch.stack(x) for x in zip(*(known[i] for i, _ in inputs["pairs"]), strict=True)))
+            reference = RowLoss(
+                *(torch.stack(x) for x in zip(*(known[i] for i, _ in inputs["pairs"]), strict=True))
+            )
             loss = sum(term.mean() for term in npo.loss(*losses, reference))
             result.append(float(loss.detach()))
             return loss
@@ -117,27 +135,40 @@ def trainer(model, tokenizer, forget, retain, steps):
             dataloader_pin_memory=False,
         )  # fmt: skip
         Plain(
-            model, arguments, train_dataset=pairs, data_collator=lambda found: {"pairs": found}, optimizers=(optimizer, schedule)
+            model,
+            arguments,
+            train_dataset=pairs,
+            data_collator=lambda found: {"pairs": found},
+            optimizers=(optimizer, schedule),
         ).train()
     return result
 
 
 def measure(options) -> dict:
     torch.set_num_threads(options.threads)
-    model, tokenizer = models.load(options.model), models.load_tokenizer(options.model)
+    model, tokenizer = checkpoints.load(options.model), checkpoints.load_tokenizer(options.model)
     forget, retain = (
-        encode_rows(tokenizer, rows_of(options.data, name, 40), template=TEMPLATE, max_length=PAD_TO)
+        encode_rows(
+            tokenizer, rows_of(options.data, name, 40), template=TEMPLATE, max_length=PAD_TO
+        )
         for name in ("forget01", "retain99")
     )
     if options.shortest:  # a small run
         forget, retain = (sorted(rows, key=len)[:8] for rows in (forget, retain))
-    steps = training.plan(len(forget), len(retain), batch_size=BATCH, seed=0, steps=options.steps)
+    steps = loop.plan(len(forget), len(retain), batch_size=BATCH, seed=0, steps=options.steps)
     answer_loss(model, forget[:1], tokenizer.pad_token_id)  # the first pass allocates
     with peak_above() as peak:
         started, busy = time.perf_counter(), time.process_time()
-        losses = {"ours": ours, "official": official, "trainer": trainer}[options.path](model, tokenizer, forget, retain, steps)
+        losses = {"ours": ours, "official": official, "trainer": trainer}[options.path](
+            model, tokenizer, forget, retain, steps
+        )
         seconds, cpu = time.perf_counter() - started, time.process_time() - busy
-    length = sum(len(rows[i]) for step in steps for rows, ids in ((forget, step.forget), (retain, step.retain)) for i in ids)
+    length = sum(
+        len(rows[i])
+        for step in steps
+        for rows, ids in ((forget, step.forget), (retain, step.retain))
+        for i in ids
+    )
     return {
         "losses": losses,
         "seconds": seconds,
@@ -148,37 +179,79 @@ def measure(options) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True, help="folder with tofu/")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument(
-        "--by", choices=("seconds", "cpu"), default="seconds", help="cpu: processor time, on a machine that others use"
+        "--by",
+        choices=("seconds", "cpu"),
+        default="seconds",
+        help="cpu: processor time, on a machine that others use",
     )
     parser.add_argument("--shortest", action="store_true", help="the shortest rows only")
-    parser.add_argument("--path", choices=("ours", "official", "trainer"), help="one measurement (used by the run itself)")
+    parser.add_argument(
+        "--path",
+        choices=("ours", "official", "trainer"),
+        help="one measurement (used by the run itself)",
+    )
     options = parser.parse_args()
     if options.path:
         print(json.dumps(measure(options)))
         return
-    shared = ["--model", options.model, "--data", options.data, "--steps", str(options.steps), "--threads", str(options.threads)]
+    shared = [
+        "--model",
+        options.model,
+        "--data",
+        options.data,
+        "--steps",
+        str(options.steps),
+        "--threads",
+        str(options.threads),
+    ]
     shared += ["--shortest"] if options.shortest else []
     by = options.by
     # ours is run before and after the others, for other work on the machine; the slower counts
-    runs = [(path, child(__file__, *shared, "--path", path)) for path in ("ours", "trainer", "official", "trainer", "ours")]
-    found = {path: max((r for p, r in runs if p == path), key=lambda r: r[by]) for path in ("ours", "official")}
+    runs = [
+        (path, child(__file__, *shared, "--path", path))
+        for path in ("ours", "trainer", "official", "trainer", "ours")
+    ]
+    found = {
+        path: max((r for p, r in runs if p == path), key=lambda r: r[by])
+        for path in ("ours", "official")
+    }
     found["trainer"] = min((r for p, r in runs if p == "trainer"), key=lambda r: r[by])
     for path, run in found.items():
         rate = BATCH * options.steps / run[by]
-        print(f"{path:9s} {rate:.3f} samples/s, {run['peak'] / 1e6:.0f} MB above the loaded model, losses {run['losses']}")
+        print(
+            f"{path:9s} {rate:.3f} samples/s, {run['peak'] / 1e6:.0f} MB above the loaded model, losses {run['losses']}"
+        )
     print(f"mean length {found['ours']['mean_length']:.0f} tokens")
     limit = "matrix products of the tokens that are there"
     for path, least in (("official", 8), ("trainer", 1)):
         ratio = found[path][by] / found["ours"][by]
-        report(f"training: samples/s against {path}", ratio, "x", f"at least {least}", ratio >= least, limit)
-        worst = max(abs(a - b) for a, b in zip(found[path]["losses"], found["ours"]["losses"], strict=True))
-        report(f"training: loss curve against {path}", worst, "nats", "at most 1e-4", worst <= 1e-4, "fp32 rounding")
+        report(
+            f"training: samples/s against {path}",
+            ratio,
+            "x",
+            f"at least {least}",
+            ratio >= least,
+            limit,
+        )
+        worst = max(
+            abs(a - b) for a, b in zip(found[path]["losses"], found["ours"]["losses"], strict=True)
+        )
+        report(
+            f"training: loss curve against {path}",
+            worst,
+            "nats",
+            "at most 1e-4",
+            worst <= 1e-4,
+            "fp32 rounding",
+        )
 
 
 if __name__ == "__main__":

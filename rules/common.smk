@@ -3,10 +3,12 @@ import fnmatch
 import os
 import re
 
-from wagle import config as experiment
-from wagle import cells, grid, identity
 from wagle.errors import WagleError
-from wagle.identity import canonical
+from wagle.experiment import cells, claims_file, grid, splits
+from wagle.experiment import config as experiment
+from wagle.runtime import identity
+from wagle.runtime.identity import canonical
+
 
 try:
     experiment.validate(config, ", ".join(map(str, workflow.configfiles)) or "config")
@@ -24,12 +26,12 @@ TASK = config["task"]
 CLASSIFIER = config["evaluation"].get("classifier")
 FIGURES = ["sparsity_sweep", "density_module", "gamma_sweep", "ratio_sweep", "density_layer", "precision"]
 TABLE_ENDS = [".csv", "_long.csv", ".md", ".tex", "_published.csv", "_published.md"]
-CLAIMS = experiment.claims(TASK)
+CLAIMS = claims_file.claims(TASK)
 TABLE = {"tofu": "table1", "wmdp": "table2", "whp": "table3", "detox": "table3"}[TASK]
 
 
 # A run whose config or code is edited while its jobs are queued must not mix versions: jobs inherit the first
-# fingerprint and compare. Each job also checks the code of its own rule when it starts (wagle/provenance.py).
+# fingerprint and compare. Each job also checks the code of its own rule when it starts (wagle/runtime/records.py).
 OUTSIDE = [options["module"] for group in (METHODS, SELECTIONS) for options in group.values() if "module" in options]
 FINGERPRINT = identity.fingerprint(config, *OUTSIDE)
 if os.environ.setdefault("WAGLE_FINGERPRINT", FINGERPRINT) != FINGERPRINT:
@@ -38,7 +40,7 @@ if os.environ.setdefault("WAGLE_FINGERPRINT", FINGERPRINT) != FINGERPRINT:
         "To do: let it stop, then start Snakemake again; it re-plans with the new ones."
     )
 
-# Local runs start small jobs in a warm process (wagle/warm.py); WAGLE_WARM=0 switches that off. On a cluster each job, in a group
+# Local runs start small jobs in a warm process (wagle/runtime/warm.py); WAGLE_WARM=0 switches that off. On a cluster each job, in a group
 # too, is a job step of its own, which would end such a process with itself.
 os.environ.setdefault("WAGLE_WARM", str(os.getpid()))
 

@@ -3,7 +3,7 @@
 
 rule split:
     input:
-        lambda w: experiment.split_inputs(config, w.role),
+        lambda w: splits.split_inputs(config, w.role),
     output:
         rows=f"{R}/data/{{role}}/rows.jsonl",
         manifest=f"{R}/data/{{role}}/manifest.json",
@@ -18,8 +18,8 @@ rule split:
         mem_mb=2000,
         runtime=10,
     params:
-        data=lambda w: canonical(experiment.split_identity(config, w.role)),
-        code=lambda w: code("split.py", *experiment.split_modules(config, w.role)),
+        data=lambda w: canonical(splits.split_identity(config, w.role)),
+        code=lambda w: code("split.py", *splits.split_modules(config, w.role)),
     script:
         "../workflow/scripts/split.py"
 

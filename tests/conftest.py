@@ -9,7 +9,8 @@ os.environ.setdefault("WAGLE_WARM", "0")
 import pytest
 import torch
 
-from wagle import models, synthetic
+from wagle.data import synthetic
+from wagle.model import checkpoints
 
 torch.set_num_threads(1)
 TEMPLATE = "[INST] {question} [/INST] {answer}"
@@ -18,13 +19,16 @@ SIZE = {"hidden_size": 16, "intermediate_size": 24, "layers": 2, "heads": 2, "vo
 
 @pytest.fixture(scope="session")
 def rows():
-    return {role: synthetic.split(role, 6, 2, 0) for role in ("forget", "retain", "forget_perturbed", "retain_perturbed")}
+    return {
+        role: synthetic.split(role, 6, 2, 0)
+        for role in ("forget", "retain", "forget_perturbed", "retain_perturbed")
+    }
 
 
 @pytest.fixture(scope="session")
 def _tiny(rows):
     corpus = [f"{row['question']} {row['answer']}" for row in rows["forget"] + rows["retain"]]
-    return models.scratch(SIZE, corpus, seed=0)
+    return checkpoints.scratch(SIZE, corpus, seed=0)
 
 
 @pytest.fixture
@@ -40,12 +44,15 @@ def model(_tiny):
 
 @pytest.fixture
 def checkpoint(model, tokenizer, tmp_path):
-    models.save(model, tokenizer, tmp_path / "checkpoint")
+    checkpoints.save(model, tokenizer, tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 
 
 @pytest.fixture
 def encoded(tokenizer, rows):
-    from wagle.encoding import encode_rows
+    from wagle.data.encoding import encode_rows
 
-    return {role: encode_rows(tokenizer, rows[role], template=TEMPLATE, max_length=128) for role in ("forget", "retain")}
+    return {
+        role: encode_rows(tokenizer, rows[role], template=TEMPLATE, max_length=128)
+        for role in ("forget", "retain")
+    }

@@ -17,8 +17,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from wagle import audit, provenance
+from wagle.audit import audit
 from wagle.errors import WagleError
+from wagle.runtime.records import check_inputs
 
 
 def owners(records) -> dict[str, str]:
@@ -32,7 +33,11 @@ def owners(records) -> dict[str, str]:
 
 def kind_of(file: str) -> str:
     name = Path(file).name
-    return name if name in ("manifest.json", "run.json") else f"{file.split('/')[0]}/*{Path(file).suffix}"
+    return (
+        name
+        if name in ("manifest.json", "run.json")
+        else f"{file.split('/')[0]}/*{Path(file).suffix}"
+    )
 
 
 def flip(path: Path, draw: random.Random) -> None:
@@ -48,7 +53,11 @@ def truncate(path: Path, draw: random.Random) -> None:
 def given(root: Path, records, owner: str) -> list[str]:
     """What a job that reads the record `owner` is given: its files that are there, and the record; nothing if no job does."""
     record = records[owner]
-    if not any(audit.linked(other, link) == owner for other in records.values() for link in other.manifest["inputs"]):
+    if not any(
+        audit.linked(other, link) == owner
+        for other in records.values()
+        for link in other.manifest["inputs"]
+    ):
         return []
     files = [root / record.folder / name for name in record.manifest["outputs"]]
     return [str(path) for path in [*files, root / owner] if path.exists()]
@@ -56,13 +65,17 @@ def given(root: Path, records, owner: str) -> list[str]:
 
 def check(root: Path, records, files: list[str]) -> None:
     """Raise SystemExit unless the audit names each of `files` as altered and no job takes it."""
-    named = {finding.path for finding in audit.audit(root, code=False).findings if finding.kind == "altered"}
+    named = {
+        finding.path
+        for finding in audit.audit(root, code=False).findings
+        if finding.kind == "altered"
+    }
     missed = [file for file in files if file not in named]
     if missed:
         raise SystemExit(f"the audit missed {missed}; it named {sorted(named)[:5]}")
     for read in filter(None, (given(root, records, owners(records)[file]) for file in files)):
         try:
-            provenance.check_inputs(read)
+            check_inputs(read)
         except WagleError:
             continue
         raise SystemExit(f"a job would take {files}")
@@ -76,7 +89,12 @@ def campaign(results: Path, *, flips: int, truncations: int, swaps: int, seed: i
         if (results / file).is_file() and (results / file).stat().st_size:
             by_kind.setdefault(kind_of(file), []).append(file)
     pairs = {
-        kind: [(a, b) for a in files for b in files if a < b and (results / a).read_bytes() != (results / b).read_bytes()]
+        kind: [
+            (a, b)
+            for a in files
+            for b in files
+            if a < b and (results / a).read_bytes() != (results / b).read_bytes()
+        ]
         for kind, files in by_kind.items()
     }
     pairs = {kind: found for kind, found in pairs.items() if found}
@@ -94,15 +112,25 @@ def campaign(results: Path, *, flips: int, truncations: int, swaps: int, seed: i
             (results / file).write_bytes(content)
         faults[kind] += 1
     if audit.audit(results, code=False).verdict != "clean":
-        raise SystemExit("the folder is not clean after the campaign: a fault of the campaign itself")
-    return {"faults": sum(faults.values()), "kinds": len(by_kind), "by kind": dict(sorted(faults.items()))}
+        raise SystemExit(
+            "the folder is not clean after the campaign: a fault of the campaign itself"
+        )
+    return {
+        "faults": sum(faults.values()),
+        "kinds": len(by_kind),
+        "by kind": dict(sorted(faults.items())),
+    }
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     for name, number in (("--flips", 300), ("--truncations", 50), ("--swaps", 20), ("--seed", 0)):
         parser.add_argument(name, type=int, default=number)
-    parser.add_argument("--results", type=Path, help="a finished experiment (a copy is damaged); without it, one is made")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="a finished experiment (a copy is damaged); without it, one is made",
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if options.results is None:
@@ -113,5 +141,7 @@ if __name__ == "__main__":
                 raise SystemExit((made.folder / "run.log").read_text()[-3000:])
             options.results = made.results
         copy = shutil.copytree(options.results, Path(scratch) / "copy")
-        numbers = {name: getattr(options, name) for name in ("flips", "truncations", "swaps", "seed")}
+        numbers = {
+            name: getattr(options, name) for name in ("flips", "truncations", "swaps", "seed")
+        }
         print(json.dumps(campaign(copy, **numbers)))

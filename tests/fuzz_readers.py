@@ -25,22 +25,44 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from wagle import config, data, masks, precision, provenance, resume, scoring, tensors
+from wagle.attribution import masks
+from wagle.data.rows import check_rows, read_rows, write_rows
 from wagle.errors import WagleError
-from wagle.identity import ROOT
+from wagle.evaluation import scoring
+from wagle.experiment import config
+from wagle.model import tensors
+from wagle.runtime.files import json_text, sha256_text, write_json
+from wagle.runtime.identity import ROOT
+from wagle.runtime.records import FORMAT, read_manifest, read_run
+from wagle.training import optimizers, resume
 
 LIMIT = 1.0  # seconds of processor time
-SHARES = {"mask": 0.3, "record": 0.3, "log": 0.1, "config": 0.05, "rows": 0.15, "parameters": 0.05, "resume": 0.05}
+SHARES = {
+    "mask": 0.3,
+    "record": 0.3,
+    "log": 0.1,
+    "config": 0.05,
+    "rows": 0.15,
+    "parameters": 0.05,
+    "resume": 0.05,
+}
 
-numbers = st.one_of(st.integers(-3, 9), st.sampled_from([2**31, 2**63, -(2**63), 2**64, 10**30, 10**400]))
-texts = st.one_of(st.text(max_size=8), st.sampled_from(["../../x", "/etc/passwd", "\ud800", "\x00"]))
+numbers = st.one_of(
+    st.integers(-3, 9), st.sampled_from([2**31, 2**63, -(2**63), 2**64, 10**30, 10**400])
+)
+texts = st.one_of(
+    st.text(max_size=8), st.sampled_from(["../../x", "/etc/passwd", "\ud800", "\x00"])
+)
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), numbers, st.floats(), texts),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=6), inner, max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=6), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 LUMPS = st.one_of(
-    st.binary(max_size=12), st.sampled_from([b"1" * 5000, b"[" * 5000, b'{"a":' * 2000, b"&a [*a, *a]", b"\xe2\x80\xa8"])
+    st.binary(max_size=12),
+    st.sampled_from([b"1" * 5000, b"[" * 5000, b'{"a":' * 2000, b"&a [*a, *a]", b"\xe2\x80\xa8"]),
 )
 
 
@@ -84,7 +106,13 @@ def altered(draw, value):
             elif kind == "remove":
                 del here[key]
             elif isinstance(here, dict):
-                here[draw(st.one_of(st.text(max_size=8), st.sampled_from(["../../up", "/root", "a/../b"])))] = draw(json_values)
+                here[
+                    draw(
+                        st.one_of(
+                            st.text(max_size=8), st.sampled_from(["../../up", "/root", "a/../b"])
+                        )
+                    )
+                ] = draw(json_values)
             break
     return value
 
@@ -97,7 +125,11 @@ def text(value) -> bytes:
 def safetensors(draw, header: dict, body: bytes) -> bytes:
     """A file with an altered header, now and then with a length that lies."""
     head = text(draw(altered(header)))
-    size = draw(st.one_of(st.just(len(head)), st.just(len(head)), st.sampled_from([0, 1, 2**31, 2**63, 2**64 - 1])))
+    size = draw(
+        st.one_of(
+            st.just(len(head)), st.just(len(head)), st.sampled_from([0, 1, 2**31, 2**63, 2**64 - 1])
+        )
+    )
     return size.to_bytes(8, "little") + head + body
 
 
@@ -109,10 +141,16 @@ def parts(path: Path) -> tuple[dict, bytes]:
 
 def examples(folder: Path) -> dict[str, Path]:
     """A valid file for each reader."""
-    found = {name: folder / name for name in ("mask", "record", "run", "log", "config", "rows", "parameters", "resume")}
+    found = {
+        name: folder / name
+        for name in ("mask", "record", "run", "log", "config", "rows", "parameters", "resume")
+    }
     chosen = {"a": torch.rand(3, 5) > 0.5, "b": torch.rand(7) > 0.5}
     shapes = {name: list(mask.shape) for name, mask in chosen.items()}
-    packed = {name: torch.from_numpy(np.packbits(mask.reshape(-1).numpy(), bitorder="little")) for name, mask in chosen.items()}
+    packed = {
+        name: torch.from_numpy(np.packbits(mask.reshape(-1).numpy(), bitorder="little"))
+        for name, mask in chosen.items()
+    }
     said = {
         "shapes": json.dumps(shapes),
         "k": str(sum(int(mask.sum()) for mask in chosen.values())),
@@ -122,24 +160,30 @@ def examples(folder: Path) -> dict[str, Path]:
     save_file(packed, found["mask"], metadata=said)
     digest = "0" * 64
     manifest = {
-        "format": provenance.FORMAT, "rule": "mask", "wildcards": {"ratio": "0.5"}, "inputs": {"../../a/manifest.json": digest},
+        "format": FORMAT, "rule": "mask", "wildcards": {"ratio": "0.5"}, "inputs": {"../../a/manifest.json": digest},
         "raw": {"rows.jsonl": digest}, "outputs": {"mask": {"sha256": digest, "bytes": 3}}, "params": {"code": digest + ":a.py"},
     }  # fmt: skip
-    provenance.write_json(found["record"], manifest)
+    write_json(found["record"], manifest)
     run = {"manifest_sha256": digest, "seconds": 1.0}
-    provenance.write_json(found["run"], run | {"sha256": provenance._text_hash(provenance.json_text(run))})
+    write_json(found["run"], run | {"sha256": sha256_text(json_text(run))})
     count = 12
-    log = {name: np.array([value] * count, dtype=object) for name, value in (("split", "forget_perturbed"), ("role", "answer"))}
+    log = {
+        name: np.array([value] * count, dtype=object)
+        for name, value in (("split", "forget_perturbed"), ("role", "answer"))
+    }
     log |= {name: np.arange(count, dtype=np.int32) for name in ("row", "answer_zlib", "token_id")}
     log |= {name: np.zeros(count, bool) for name in ("argmax_hit", "in_span", "is_eos")}
     log |= {name: np.zeros(count, np.float32) for name in ("log_prob", "mean", "std")}
     scoring.write_log(found["log"], log)
     found["config"].write_bytes((ROOT / "config" / "config.yaml").read_bytes())
-    data.write_rows(found["rows"], [{"question": "Who?", "answer": "Nobody.", "perturbed_answer": ["I", "You"]}] * 3)
+    write_rows(
+        found["rows"],
+        [{"question": "Who?", "answer": "Nobody.", "perturbed_answer": ["I", "You"]}] * 3,
+    )
     found["parameters"].mkdir()
     (found["parameters"] / tensors.ORDER).write_text(json.dumps(shapes))
     found["resume"].mkdir()
-    optimizer = precision.optimizer("fp32", model(), None, 0.0)
+    optimizer = optimizers.optimizer("fp32", model(), None, 0.0)
     for p in optimizer.parameters.values():
         p.grad = torch.ones_like(p)
     optimizer.step(0.1)
@@ -175,12 +219,12 @@ def readers(valid: dict[str, Path], folder: Path) -> dict:
 
     def both_records(path):
         try:
-            provenance.read_manifest(path)
+            read_manifest(path)
         except WagleError:
-            provenance.read_run(path)
+            read_run(path)
 
     def take_up(path):
-        optimizer = precision.optimizer("fp32", model(), None, 0.0)
+        optimizer = optimizers.optimizer("fp32", model(), None, 0.0)
         resume.take_up(path, "me", optimizer.parameters, optimizer)
 
     order = f"order/{tensors.ORDER}"
@@ -188,18 +232,35 @@ def readers(valid: dict[str, Path], folder: Path) -> dict:
     parameters = altered(shapes).map(text)
     mask, resumed = parts(valid["mask"]), parts(state)
     return {
-        "mask": (of(valid["mask"], safetensors(*mask), hostile_mask()), read(lambda path: dict(masks.load(path)))),
-        "record": (of(valid["record"], of(valid["run"]), altered(record).map(text), altered(run).map(text)), read(both_records)),
+        "mask": (
+            of(valid["mask"], safetensors(*mask), hostile_mask()),
+            read(lambda path: dict(masks.load(path))),
+        ),
+        "record": (
+            of(
+                valid["record"], of(valid["run"]), altered(record).map(text), altered(run).map(text)
+            ),
+            read(both_records),
+        ),
         "log": (of(valid["log"]), read(scoring.read_log)),
-        "config": (of(valid["config"], altered(plain).map(text), st.binary(max_size=60)), read(config.load)),
-        "rows": (of(valid["rows"], lines), read(read_rows)),
-        "parameters": (of(valid["parameters"] / tensors.ORDER, parameters), read(tensors.parameter_shapes, order)),
-        "resume": (of(state, safetensors(*resumed), hostile_state(*resumed)), read(take_up, "state/state.safetensors")),
+        "config": (
+            of(valid["config"], altered(plain).map(text), st.binary(max_size=60)),
+            read(config.load),
+        ),
+        "rows": (of(valid["rows"], lines), read(read_split)),
+        "parameters": (
+            of(valid["parameters"] / tensors.ORDER, parameters),
+            read(tensors.parameter_shapes, order),
+        ),
+        "resume": (
+            of(state, safetensors(*resumed), hostile_state(*resumed)),
+            read(take_up, "state/state.safetensors"),
+        ),
     }
 
 
-def read_rows(path):
-    data.check_rows("real_authors", data.read_rows(path), "fuzz")
+def read_split(path):
+    check_rows("real_authors", read_rows(path), "fuzz")
 
 
 @st.composite
@@ -208,7 +269,11 @@ def hostile_mask(draw) -> bytes:
     shape, size = draw(st.lists(numbers, max_size=3)), draw(st.integers(0, 3))
     n = draw(st.one_of(numbers, st.just(math.prod(shape)), st.just(math.prod(shape) % 2**64)))
     said = {"shapes": json.dumps({"a": shape}), "k": str(draw(numbers)), "n": str(n)}
-    tensor = {"dtype": draw(st.sampled_from(["U8", "I8", "F32", "BOOL"])), "shape": [size], "data_offsets": [0, size]}
+    tensor = {
+        "dtype": draw(st.sampled_from(["U8", "I8", "F32", "BOOL"])),
+        "shape": [size],
+        "data_offsets": [0, size],
+    }
     head = text({"__metadata__": said, "a": tensor})
     return len(head).to_bytes(8, "little") + head + bytes(size)
 
@@ -226,7 +291,9 @@ def fuzz(strategy, act, cases: int, number: int) -> tuple[int, float]:
     refused, slowest = 0, 0.0
 
     @seed(number)
-    @settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(strategy)
     def run(content):
         nonlocal refused, slowest

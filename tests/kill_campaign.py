@@ -22,7 +22,7 @@ from pathlib import Path
 
 import small
 
-from wagle import audit, compare
+from wagle.audit import audit, compare
 
 
 def fresh(made) -> None:
@@ -62,7 +62,11 @@ def disturbed(made, kills: int, draw: random.Random, longest: float) -> tuple[in
 def differences(expected: dict[str, bytes], found: dict[str, bytes], records) -> list[str]:
     """Files that differ, but for those that measure the run itself (running times) and what shows them."""
     measured = compare.measured(records)
-    kept = {path for path in expected.keys() | found.keys() if f"{os.path.dirname(path)}/manifest.json" not in measured}
+    kept = {
+        path
+        for path in expected.keys() | found.keys()
+        if f"{os.path.dirname(path)}/manifest.json" not in measured
+    }
     return sorted(path for path in kept if expected.get(path) != found.get(path))
 
 
@@ -76,8 +80,14 @@ def campaign(folder: Path, kills: int, seed: int) -> dict:
         found = audit.audit(made.results, code=False)
         different = differences(expected, small.artifacts(made.results), found.records)
         if different or found.verdict != "clean":
-            raise SystemExit(f"after {total} kills: audit {found.verdict}, different: {different[:10]}")
-        print(f"{total} kills, {experiments} experiments: {len(expected)} files identical", file=sys.stderr, flush=True)
+            raise SystemExit(
+                f"after {total} kills: audit {found.verdict}, different: {different[:10]}"
+            )
+        print(
+            f"{total} kills, {experiments} experiments: {len(expected)} files identical",
+            file=sys.stderr,
+            flush=True,
+        )
     return {
         "kills": total,
         "with jobs begun": begun,

@@ -7,12 +7,19 @@ def longest_common(a, b):
     table = np.zeros((len(a) + 1, len(b) + 1), int)
     for i, x in enumerate(a):
         for j, y in enumerate(b):
-            table[i + 1, j + 1] = table[i, j] + 1 if x == y else max(table[i, j + 1], table[i + 1, j])
+            table[i + 1, j + 1] = (
+                table[i, j] + 1 if x == y else max(table[i, j + 1], table[i + 1, j])
+            )
     return table[-1, -1]
 
 
 HOLDOUT = 8  # rows that only membership attacks read
-SPLITS = {"forget_perturbed": (6, 5), "retain_perturbed": (7, 5), "real_authors": (4, 3), "world_facts": (5, 3)}
+SPLITS = {
+    "forget_perturbed": (6, 5),
+    "retain_perturbed": (7, 5),
+    "real_authors": (4, 3),
+    "world_facts": (5, 3),
+}
 
 
 def make_log(seed=0):
@@ -25,7 +32,13 @@ def make_log(seed=0):
         perturbed = [f"perturbed{i}" for i in range(k)]
         roles = ["answer", *perturbed]
         if k == 5:
-            roles = ["answer", "paraphrased", *perturbed, "paraphrased@paraphrased", *[f"{p}@paraphrased" for p in perturbed]]
+            roles = [
+                "answer",
+                "paraphrased",
+                *perturbed,
+                "paraphrased@paraphrased",
+                *[f"{p}@paraphrased" for p in perturbed],
+            ]
         for row in range(rows):
             for role in roles:
                 n = 8
@@ -56,5 +69,8 @@ def make_generations(seed=0):
                     "answer": " ".join(rng.choice(words, 4)),
                     "generated": " ".join(rng.choice(words, 5)),
                 }
-                result.append(entry | ({"similarities": rng.random(6).tolist()} if asked == "paraphrased" else {}))
+                result.append(
+                    entry
+                    | ({"similarities": rng.random(6).tolist()} if asked == "paraphrased" else {})
+                )
     return result

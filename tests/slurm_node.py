@@ -21,7 +21,12 @@ import tempfile
 import time
 from pathlib import Path
 
-PACKAGES = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client"}
+PACKAGES = {
+    "munged": "munge",
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "sbatch": "slurm-client",
+}
 ROOT = Path(__file__).resolve().parent.parent
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 CONFIG = """
@@ -62,11 +67,15 @@ class UnavailableError(Exception):
 
 def install() -> None:
     """Install what is missing by apt, without letting the packages start services. Raises UnavailableError where that fails."""
-    missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=PATH)]
+    missing = [
+        package for program, package in PACKAGES.items() if not shutil.which(program, path=PATH)
+    ]
     if not missing:
         return
     if os.getuid() != 0 or not shutil.which("apt-get"):
-        raise UnavailableError(f"not installed: {' '.join(missing)} (installing them needs root and apt)")
+        raise UnavailableError(
+            f"not installed: {' '.join(missing)} (installing them needs root and apt)"
+        )
     policy = Path("/usr/sbin/policy-rc.d")
     ours = not policy.exists()
     if ours:
@@ -75,9 +84,13 @@ def install() -> None:
     try:
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for arguments in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
-            done = subprocess.run(["apt-get", "-q", *arguments], env=env, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["apt-get", "-q", *arguments], env=env, capture_output=True, text=True, check=False
+            )
             if done.returncode:
-                raise UnavailableError(f"apt-get {arguments[0]} failed: {done.stderr.strip()[-300:]}")
+                raise UnavailableError(
+                    f"apt-get {arguments[0]} failed: {done.stderr.strip()[-300:]}"
+                )
     finally:
         if ours:
             policy.unlink()
@@ -97,14 +110,27 @@ class SlurmNode:
     def __init__(self, cpus: int = 4):
         install()
         self.cpus = cpus
-        self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: a socket's path has 108 bytes at most
-        shim = self.folder / "bin" / "srun"  # Snakemake drops SLURM_CONF before it calls srun inside a job
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="slurm-", dir="/tmp")
+        )  # short: a socket's path has 108 bytes at most
+        shim = (
+            self.folder / "bin" / "srun"
+        )  # Snakemake drops SLURM_CONF before it calls srun inside a job
         shim.parent.mkdir()
         config = self.folder / "slurm.conf"
-        shim.write_text(f'#!/bin/sh\nSLURM_CONF={config} exec {shutil.which("srun", path=PATH)} "$@"\n')
+        shim.write_text(
+            f'#!/bin/sh\nSLURM_CONF={config} exec {shutil.which("srun", path=PATH)} "$@"\n'
+        )
         shim.chmod(0o755)
-        outer = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "SRUN_"))}
-        path = [shim.parent, ROOT / "profiles" / "slurm" / "no-accounting", os.environ["PATH"], PATH]
+        outer = {
+            k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "SRUN_"))
+        }
+        path = [
+            shim.parent,
+            ROOT / "profiles" / "slurm" / "no-accounting",
+            os.environ["PATH"],
+            PATH,
+        ]
         self.env = outer | {"SLURM_CONF": str(config), "PATH": ":".join(map(str, path))}
         self.daemons: dict[str, subprocess.Popen] = {}
 
@@ -121,11 +147,18 @@ class SlurmNode:
                 "log-file": "munge.log",
                 "seed-file": "seed",
             }
-            self._start("munged", "--foreground", "--force", *[f"--{k}={self.folder / v}" for k, v in files.items()])
+            self._start(
+                "munged",
+                "--foreground",
+                "--force",
+                *[f"--{k}={self.folder / v}" for k, v in files.items()],
+            )
             self._wait(lambda: (self.folder / "munge.socket").exists(), "munged")
             self.start_controller()
             self._start("slurmd", "-D")
-            self._wait(lambda: self.run("sinfo", "-h", "-o", "%T").stdout.strip() == "idle", "an idle node")
+            self._wait(
+                lambda: self.run("sinfo", "-h", "-o", "%T").stdout.strip() == "idle", "an idle node"
+            )
         except BaseException:
             self.__exit__()
             raise
@@ -134,7 +167,12 @@ class SlurmNode:
     def __exit__(self, *_):
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.run("scancel", "--user", str(os.getuid()))
-            self._wait(lambda: not self.run("squeue", "-h").stdout.strip(), "jobs to end", seconds=15, strict=False)
+            self._wait(
+                lambda: not self.run("squeue", "-h").stdout.strip(),
+                "jobs to end",
+                seconds=15,
+                strict=False,
+            )
         for name in ("slurmd", "slurmctld", "munged"):
             self.stop(name)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -145,7 +183,9 @@ class SlurmNode:
         host = socket.gethostname().partition(".")[0]
         values = {"host": host, "cpus": self.cpus, "user": getpass.getuser(), "folder": self.folder}
         (self.folder / "slurm.conf").write_text(CONFIG.format(ports=free_ports(2), **values))
-        (self.folder / "gres.conf").write_text("".join(f"Name=gpu File=/dev/{name}\n" for name in ("null", "zero")))
+        (self.folder / "gres.conf").write_text(
+            "".join(f"Name=gpu File=/dev/{name}\n" for name in ("null", "zero"))
+        )
         (self.folder / "cgroup.conf").write_text("CgroupAutomount=no\n")
         for name in ("state", "spool"):
             (self.folder / name).mkdir()
@@ -154,7 +194,12 @@ class SlurmNode:
         command = ["setpriv", "--pdeathsig", "KILL", shutil.which(program, path=PATH), *arguments]
         with open(self.folder / f"{program}.out", "ab") as log:
             self.daemons[program] = subprocess.Popen(
-                command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def _wait(self, condition, what: str, *, seconds: float = 30, strict: bool = True) -> None:
@@ -162,7 +207,10 @@ class SlurmNode:
         while not condition():
             dead = [name for name, daemon in self.daemons.items() if daemon.poll() is not None]
             if strict and (dead or time.monotonic() > deadline):
-                logs = {path.name: path.read_text(errors="replace")[-1500:] for path in self.folder.glob("*.out")}
+                logs = {
+                    path.name: path.read_text(errors="replace")[-1500:]
+                    for path in self.folder.glob("*.out")
+                }
                 raise RuntimeError(f"waited for {what}; ended: {dead}; {logs}")
             if time.monotonic() > deadline:
                 return
@@ -170,7 +218,9 @@ class SlurmNode:
 
     def run(self, *command: str, timeout: float = 20) -> subprocess.CompletedProcess:
         """Run one of Slurm's commands; a failure is in the return code."""
-        return subprocess.run(command, env=self.env, capture_output=True, text=True, check=False, timeout=timeout)
+        return subprocess.run(
+            command, env=self.env, capture_output=True, text=True, check=False, timeout=timeout
+        )
 
     def start_controller(self) -> None:
         self._start("slurmctld", "-D")

@@ -6,8 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from wagle import audit, cli, identity, lineage, provenance
+from wagle import cli
+from wagle.audit import audit, lineage
 from wagle.errors import WagleError
+from wagle.runtime import identity
+from wagle.runtime.files import json_text, sha256_file, sha256_text, write_json
+from wagle.runtime.job import recorded
+from wagle.runtime.records import read_manifest
 
 HEADER = "experiment,task,method,selection,ratio,gamma,seed,protocol,metric,value,se,n\n"
 CODE = identity.code_identity("workflow/scripts/collect.py")
@@ -19,16 +24,24 @@ def run(rule, folder, inputs=(), write=None, code=CODE, raw=(), **wildcards):
     tops = sorted({name.split("/")[0] for name in write})
     job = SimpleNamespace(
         rule=rule,
-        input=[str(p) for source in inputs for p in sorted(source.rglob("*")) if p.is_file() and p.name != "run.json"]
+        input=[
+            str(p)
+            for source in inputs
+            for p in sorted(source.rglob("*"))
+            if p.is_file() and p.name != "run.json"
+        ]
         + list(map(str, raw)),
-        output={f"o{i}": str(folder / top) for i, top in enumerate(tops)} | {"manifest": str(folder / "manifest.json")},
+        output={f"o{i}": str(folder / top) for i, top in enumerate(tops)}
+        | {"manifest": str(folder / "manifest.json")},
         params={"code": code, **({"cells": json.dumps(CELLS)} if rule == "table" else {})},
         wildcards=wildcards,
         log=[],
     )
-    with provenance.recorded(job) as part:
+    with recorded(job) as part:
         for name, content in write.items():
-            path = getattr(part, f"o{tops.index(name.split('/')[0])}").joinpath(*name.split("/")[1:])
+            path = getattr(part, f"o{tops.index(name.split('/')[0])}").joinpath(
+                *name.split("/")[1:]
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
     return folder
@@ -38,7 +51,9 @@ CELLS = [f"npo/wagle@gamma-1e-06/ratio-0.8/seed-{seed}" for seed in VALUES]
 
 
 def metrics_of(seed):
-    return {"wagle": {name: {"value": value, "se": 0.1, "n": 4} for name, value in VALUES[seed].items()}}
+    return {
+        "wagle": {name: {"value": value, "se": 0.1, "n": 4} for name, value in VALUES[seed].items()}
+    }
 
 
 @pytest.fixture
@@ -46,38 +61,74 @@ def results(tmp_path):
     """data -> model -> two cells (unlearned, mask, metrics) -> collected -> table."""
     root = tmp_path / "results"
     (tmp_path / "raw.jsonl").write_text("{}\n")
-    rows = run("split", root / "data/forget", write={"rows.jsonl": "rows"}, raw=[tmp_path / "raw.jsonl"], role="forget")
+    rows = run(
+        "split",
+        root / "data/forget",
+        write={"rows.jsonl": "rows"},
+        raw=[tmp_path / "raw.jsonl"],
+        role="forget",
+    )
     model = run(
-        "finetune", root / "models/target", [rows], {"checkpoint/config.json": "{}", "checkpoint/w": "weights"}, model="target"
+        "finetune",
+        root / "models/target",
+        [rows],
+        {"checkpoint/config.json": "{}", "checkpoint/w": "weights"},
+        model="target",
     )
     found, lines = [], HEADER
     for seed, cell in enumerate(CELLS, 1):
         mask = run(
-            "mask", root / f"masks/wagle@gamma-1e-06/seed-{seed}/ratio-0.8", [model], {"mask": f"mask {seed}"}, ratio="0.8"
+            "mask",
+            root / f"masks/wagle@gamma-1e-06/seed-{seed}/ratio-0.8",
+            [model],
+            {"mask": f"mask {seed}"},
+            ratio="0.8",
         )
         made = run(
-            "unlearn", root / "unlearned" / cell, [model, mask], {"checkpoint/w": f"new {seed}", "moved.json": "{}"}, cell=cell
+            "unlearn",
+            root / "unlearned" / cell,
+            [model, mask],
+            {"checkpoint/w": f"new {seed}", "moved.json": "{}"},
+            cell=cell,
         )
-        found.append(run("metrics", root / "metrics" / cell, [made], {"metrics.json": json.dumps(metrics_of(seed))}, cell=cell))
+        found.append(
+            run(
+                "metrics",
+                root / "metrics" / cell,
+                [made],
+                {"metrics.json": json.dumps(metrics_of(seed))},
+                cell=cell,
+            )
+        )
         shutil.rmtree(made / "checkpoint")
         for name, value in VALUES[seed].items():
             lines += f"x,tofu,npo,wagle,0.8,1e-06,{seed},wagle,{name},{value},0.1,4\n"
     collected = run("collect", root / "collected", found, {"metrics.csv": lines})
-    run("table", root / "tables/table1/wagle", [collected], {"table1.csv": "table"}, protocol="wagle")
+    run(
+        "table",
+        root / "tables/table1/wagle",
+        [collected],
+        {"table1.csv": "table"},
+        protocol="wagle",
+    )
     (root / "logs").mkdir()
     (root / "logs/collect.log").write_text("said something")
     return root
 
 
 def kinds(results, **options):
-    return {(f.kind, f.path) for f in audit.audit(results, **options).findings if f.kind != "temporary"}
+    return {
+        (f.kind, f.path) for f in audit.audit(results, **options).findings if f.kind != "temporary"
+    }
 
 
 def test_a_whole_folder_is_clean(results):
     found = audit.audit(results)
     assert found.verdict == "clean" and kinds(results) == set()
     assert found.counts["temporary"] == 2 and found.counts["log"] == 1
-    assert found.counts["intact"] == sum(p.is_file() for p in results.rglob("*")) - 1  # all but the log
+    assert (
+        found.counts["intact"] == sum(p.is_file() for p in results.rglob("*")) - 1
+    )  # all but the log
     assert "Verdict: clean" in audit.text(found)
 
 
@@ -103,7 +154,9 @@ def test_one_bit(results, name):
 def test_one_file_gone(results, name):
     (results / name).unlink()
     found = kinds(results)
-    assert ("missing", name) in found or any(path.startswith(name.rpartition("/")[0]) for _, path in found)
+    assert ("missing", name) in found or any(
+        path.startswith(name.rpartition("/")[0]) for _, path in found
+    )
     assert audit.audit(results).verdict == "problems"
 
 
@@ -116,11 +169,17 @@ def test_a_link_is_not_the_file(results, tmp_path, name):
 
 def test_swapped_files_and_folders(results):
     one, two = (results / "metrics" / cell for cell in CELLS)
-    for a, b in (("metrics.json", "metrics.json"), ("manifest.json", "manifest.json"), ("run.json", "run.json")):
+    for a, b in (
+        ("metrics.json", "metrics.json"),
+        ("manifest.json", "manifest.json"),
+        ("run.json", "run.json"),
+    ):
         spare = results / "spare"
         shutil.move(one / a, spare), shutil.move(two / b, one / a), shutil.move(spare, two / b)
         named = {path for kind, path in kinds(results) if kind == "altered"}
-        assert {f"metrics/{CELLS[0]}", f"metrics/{CELLS[1]}"} <= {path.rpartition("/")[0] for path in named}, a
+        assert {f"metrics/{CELLS[0]}", f"metrics/{CELLS[1]}"} <= {
+            path.rpartition("/")[0] for path in named
+        }, a
         shutil.move(one / a, spare), shutil.move(two / b, one / a), shutil.move(spare, two / b)
     assert kinds(results) == set()
     one.rename(results / "spare"), two.rename(one), (results / "spare").rename(two)
@@ -161,8 +220,15 @@ def test_stale_inputs_and_what_was_made_from_them(results):
     found = audit.audit(results)
     stale = {f.path for f in found.findings if f.kind == "stale"}
     assert found.verdict == "stale"
-    assert stale == {f"{r.folder}/manifest.json" for r in found.records.values() if r.folder.startswith(("masks", "unlearned"))}
-    assert audit.below(found.records, stale) >= {"collected/manifest.json", "tables/table1/wagle/manifest.json"}
+    assert stale == {
+        f"{r.folder}/manifest.json"
+        for r in found.records.values()
+        if r.folder.startswith(("masks", "unlearned"))
+    }
+    assert audit.below(found.records, stale) >= {
+        "collected/manifest.json",
+        "tables/table1/wagle/manifest.json",
+    }
 
 
 def test_stale_code(results):
@@ -187,13 +253,15 @@ def test_stale_code(results):
 
 def rewrite(path, manifest):
     """A manifest and a run record that fit each other, as a forger would leave them."""
-    provenance.write_json(path, manifest)
+    write_json(path, manifest)
     run = json.loads(path.with_name("run.json").read_text())
-    run = {k: v for k, v in run.items() if k != "sha256"} | {"manifest_sha256": provenance.sha256_file(path)}
-    provenance.write_json(path.with_name("run.json"), run | {"sha256": provenance._text_hash(provenance.json_text(run))})
+    run = {k: v for k, v in run.items() if k != "sha256"} | {"manifest_sha256": sha256_file(path)}
+    write_json(path.with_name("run.json"), run | {"sha256": sha256_text(json_text(run))})
 
 
-@pytest.mark.parametrize("name", ["../../../../etc/passwd", "/etc/passwd", "a/../../b", "..", "a//b", "a\x00b", "a\\b"])
+@pytest.mark.parametrize(
+    "name", ["../../../../etc/passwd", "/etc/passwd", "a/../../b", "..", "a//b", "a\x00b", "a\\b"]
+)
 @pytest.mark.parametrize("key", ["outputs", "inputs", "raw"])
 def test_records_name_nothing_outside(results, key, name):
     path = results / "tables/table1/wagle/manifest.json"
@@ -229,31 +297,48 @@ def test_exit_codes_and_json(results, capsys):
 
 
 def test_raw_files_are_named_without_their_place(results, tmp_path):
-    manifest = provenance.read_manifest(results / "data/forget/manifest.json")
-    assert manifest["raw"] == {"raw.jsonl": provenance.sha256_file(tmp_path / "raw.jsonl")} and not manifest["inputs"]
+    manifest = read_manifest(results / "data/forget/manifest.json")
+    assert (
+        manifest["raw"] == {"raw.jsonl": sha256_file(tmp_path / "raw.jsonl")}
+        and not manifest["inputs"]
+    )
 
 
 def test_lineage_goes_from_the_table_to_the_rows(results):
     found = lineage.lineage(results, "npo wagle retain-acc")
-    assert found.values == {"1": 0.25, "2": 0.75} and found.mean == 0.5 and found.se == pytest.approx(0.25)
+    assert (
+        found.values == {"1": 0.25, "2": 0.75}
+        and found.mean == 0.5
+        and found.se == pytest.approx(0.25)
+    )
     rules = [step.record.manifest["rule"] for step in found.steps]
     assert (
-        rules[:2] == ["table", "collect"] and rules[-1] == "split" and rules.count("mask") == 2 and rules.count("finetune") == 1
+        rules[:2] == ["table", "collect"]
+        and rules[-1] == "split"
+        and rules.count("mask") == 2
+        and rules.count("finetune") == 1
     )
     for step in found.steps:
-        assert all(source > step.number for source in step.sources) and step.status.startswith("intact")
+        assert all(source > step.number for source in step.sources) and step.status.startswith(
+            "intact"
+        )
     one = lineage.lineage(results, "npo wagle retain-acc seed=2")
     assert one.values == {"2": 0.75} and one.se is None
     assert not any("seed-1" in step.record.folder for step in one.steps)
     shown = lineage.text(found)
-    assert "0.5 ± 0.25" in shown and "raw file raw.jsonl" in shown and "every step is intact" in shown
+    assert (
+        "0.5 ± 0.25" in shown and "raw file raw.jsonl" in shown and "every step is intact" in shown
+    )
 
 
 def test_lineage_names_the_broken_step(results):
     flip(results / "models/target/checkpoint/w")
     found = lineage.lineage(results, "npo wagle mia")
     [bad] = [step for step in found.steps if step.status == "ALTERED"]
-    assert bad.record.folder == "models/target" and f"NOT INTACT: step {bad.number}" in lineage.text(found)
+    assert (
+        bad.record.folder == "models/target"
+        and f"NOT INTACT: step {bad.number}" in lineage.text(found)
+    )
     assert cli.main(["audit", str(results), "--cell", "npo wagle mia"]) == 1
 
 
@@ -280,8 +365,20 @@ def test_a_number_that_its_metrics_do_not_hold(results):
 
 
 def test_intermediates_may_be_removed(results):
-    made = run("gradients", results / "gradients/forget/all", [results / "models/target"], {"g": "g"}, side="forget")
-    run("mask", results / "masks/wagle@gamma-1e-06/seed-1/ratio-0.8", [made], {"mask": "mask 1"}, ratio="0.8")
+    made = run(
+        "gradients",
+        results / "gradients/forget/all",
+        [results / "models/target"],
+        {"g": "g"},
+        side="forget",
+    )
+    run(
+        "mask",
+        results / "masks/wagle@gamma-1e-06/seed-1/ratio-0.8",
+        [made],
+        {"mask": "mask 1"},
+        ratio="0.8",
+    )
     shutil.rmtree(results / "gradients")
     found = audit.audit(results).findings
     assert ("temporary", "gradients/forget/all/manifest.json") in {(f.kind, f.path) for f in found}

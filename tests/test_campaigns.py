@@ -17,8 +17,11 @@ import pytest
 import small
 import yaml
 
-from wagle import audit, card, cli, compare, config, crate, lineage, provenance, rerun
+from wagle import cli
+from wagle.audit import audit, compare, lineage, model_card, rerun, ro_crate
 from wagle.errors import WagleError
+from wagle.experiment import config
+from wagle.runtime.files import read_json, sha256_file
 
 KEPT = "npo/wagle@gamma-1e-06/ratio-0.5/seed-1"
 LICENCE = "https://spdx.org/licenses/CC-BY-4.0"
@@ -39,11 +42,15 @@ def copy(made, tmp_path):
 def test_the_audit_is_clean_and_the_target_settles(made):
     found = audit.audit(made.results)
     assert found.verdict == "clean", audit.text(found)
-    assert {f.path.split("/")[0] for f in found.findings} == {"unlearned"}  # checkpoints that were removed after use
+    assert {f.path.split("/")[0] for f in found.findings} == {
+        "unlearned"
+    }  # checkpoints that were removed after use
     code, said = made.snakemake("--", "audit")
     assert code == 0, said[-3000:]
-    kept = provenance.read_json(made.results / "audit/config.json")
-    assert kept == made.config and provenance.read_json(made.results / "audit/audit.json")["verdict"] == "clean"
+    kept = read_json(made.results / "audit/config.json")
+    assert (
+        kept == made.config and read_json(made.results / "audit/audit.json")["verdict"] == "clean"
+    )
     assert audit.audit(made.results).verdict == "clean"
     assert "Nothing to be done" in made.snakemake("--dry-run", "--", "audit")[1]
 
@@ -51,7 +58,18 @@ def test_the_audit_is_clean_and_the_target_settles(made):
 def test_a_number_leads_to_its_rows_and_model(made):
     found = lineage.lineage(made.results, "npo wagle retain-acc")
     rules = {step.record.manifest["rule"] for step in found.steps}
-    assert rules >= {"table", "collect", "metrics", "evaluate", "mask", "score", "gradients", "finetune", "base", "split"}
+    assert rules >= {
+        "table",
+        "collect",
+        "metrics",
+        "evaluate",
+        "mask",
+        "score",
+        "gradients",
+        "finetune",
+        "base",
+        "split",
+    }
     assert all(step.status.startswith("intact") for step in found.steps)
 
 
@@ -69,11 +87,17 @@ def test_jobs_run_again_give_the_same_bytes(made, tmp_path, monkeypatch):
     monkeypatch.chdir(made.folder)
     records = audit.audit(made.results).records
     path = f"evaluations/{KEPT.replace('wagle@gamma-1e-06', 'wanda')}/manifest.json"  # its checkpoint must be made again first
-    assert [records[p].manifest["rule"] for p in rerun.needed(made.results, records, path)] == ["unlearn", "evaluate"]
+    assert [records[p].manifest["rule"] for p in rerun.needed(made.results, records, path)] == [
+        "unlearn",
+        "evaluate",
+    ]
     monkeypatch.setattr(rerun, "draw", lambda *_: [path])
     before = small.artifacts(made.results)
     found = rerun.rerun(made.results, 1, seed=0, configfile="tiny.yaml", scratch=tmp_path)
-    assert [(o.rule, o.kind) for o in found] == [("unlearn", "identical"), ("evaluate", "identical")], rerun.text(found)
+    assert [(o.rule, o.kind) for o in found] == [
+        ("unlearn", "identical"),
+        ("evaluate", "identical"),
+    ], rerun.text(found)
     assert small.artifacts(made.results) == before
 
 
@@ -84,7 +108,13 @@ def test_a_job_of_another_config_is_not_the_same(made, tmp_path, monkeypatch):
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(rerun, "draw", lambda *_: ["evaluations/original/manifest.json"])
-    [found] = rerun.rerun(made.results, 1, seed=0, configfile=str(tmp_path / "other.yaml"), scratch=tmp_path / "scratch")
+    [found] = rerun.rerun(
+        made.results,
+        1,
+        seed=0,
+        configfile=str(tmp_path / "other.yaml"),
+        scratch=tmp_path / "scratch",
+    )
     assert found.kind == "different" and "another config" in found.why and not found.good
 
 
@@ -102,25 +132,39 @@ def test_the_crate_is_whole_the_same_each_time_and_audits_itself(made, tmp_path)
     settings = config.load(made.folder / "tiny.yaml")
     paths = [tmp_path / "one.zip", tmp_path / "two.zip"]
     for path in paths:
-        crate.build(made.results, path, settings, LICENCE)
+        ro_crate.build(made.results, path, settings, LICENCE)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with zipfile.ZipFile(paths[0]) as archive:
         archive.extractall(tmp_path / "out")
-    subprocess.run(["sha256sum", "--quiet", "--check", "SHA256SUMS"], cwd=tmp_path / "out", check=True)
+    subprocess.run(
+        ["sha256sum", "--quiet", "--check", "SHA256SUMS"], cwd=tmp_path / "out", check=True
+    )
     results = tmp_path / "out/results/tiny"
-    assert not any(path.suffix == ".safetensors" for stage in crate.WEIGHTS for path in results.glob(f"{stage}/**/*"))
-    assert audit.audit(results).verdict == "clean" and list(results.glob("masks/**/mask.safetensors"))
+    assert not any(
+        path.suffix == ".safetensors"
+        for stage in ro_crate.WEIGHTS
+        for path in results.glob(f"{stage}/**/*")
+    )
+    assert audit.audit(results).verdict == "clean" and list(
+        results.glob("masks/**/mask.safetensors")
+    )
     (results / "masks/wagle@gamma-1e-06/seed-1/ratio-0.5/mask.safetensors").unlink()
     assert audit.audit(results).verdict == "problems"
     with pytest.raises(WagleError, match="the config is experiment 'other'"):
-        crate.build(made.results, tmp_path / "three.zip", settings | {"experiment": "other"}, LICENCE)
+        ro_crate.build(
+            made.results, tmp_path / "three.zip", settings | {"experiment": "other"}, LICENCE
+        )
 
 
 def test_the_crate_is_a_workflow_run_crate(made, tmp_path):
-    pytest.importorskip("rocrate_validator", reason="roc-validator is not installed: pip install .[crate]")
+    pytest.importorskip(
+        "rocrate_validator", reason="roc-validator is not installed: pip install .[crate]"
+    )
     import validate_crate
 
-    crate.build(made.results, tmp_path / "crate", config.load(made.folder / "tiny.yaml"), LICENCE)
+    ro_crate.build(
+        made.results, tmp_path / "crate", config.load(made.folder / "tiny.yaml"), LICENCE
+    )
     done = validate_crate.validate(str(tmp_path / "crate"))
     assert done.returncode == 0, done.stdout[-4000:]
 
@@ -128,22 +172,30 @@ def test_the_crate_is_a_workflow_run_crate(made, tmp_path):
 def test_a_damaged_folder_is_not_packed(copy, made, tmp_path):
     (copy / "collected/metrics.csv").unlink()
     with pytest.raises(WagleError, match="found problems"):
-        crate.build(copy, tmp_path / "x.zip", config.load(made.folder / "tiny.yaml"), LICENCE)
+        ro_crate.build(copy, tmp_path / "x.zip", config.load(made.folder / "tiny.yaml"), LICENCE)
     assert not list(tmp_path.glob("x.zip*"))
 
 
 def test_a_kept_model_goes_out_with_its_card(made, tmp_path):
-    from wagle import models
+    from wagle.model import checkpoints
 
-    folder = card.export(made.results, KEPT, tmp_path / "model", "mit")
-    models.check_pair(models.load(folder), models.load_tokenizer(folder))
+    folder = model_card.export(made.results, KEPT, tmp_path / "model", "mit")
+    checkpoints.check_pair(checkpoints.load(folder), checkpoints.load_tokenizer(folder))
     text = (folder / "README.md").read_text()
-    for word in ("license: mit", KEPT, "retain Acc", "## Limits", provenance.sha256_file(folder / "model.safetensors")):
+    for word in (
+        "license: mit",
+        KEPT,
+        "retain Acc",
+        "## Limits",
+        sha256_file(folder / "model.safetensors"),
+    ):
         assert word in text
     with pytest.raises(WagleError, match="removed after its evaluation"):
-        card.export(made.results, KEPT.replace("wagle@gamma-1e-06", "wanda"), tmp_path / "other", "mit")
+        model_card.export(
+            made.results, KEPT.replace("wagle@gamma-1e-06", "wanda"), tmp_path / "other", "mit"
+        )
     with pytest.raises(WagleError, match="exists"):
-        card.export(made.results, KEPT, tmp_path / "model", "mit")
+        model_card.export(made.results, KEPT, tmp_path / "model", "mit")
 
 
 def test_an_altered_model_does_not_go_out(copy, tmp_path):
@@ -152,7 +204,7 @@ def test_an_altered_model_does_not_go_out(copy, tmp_path):
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(WagleError, match="recorded"):
-        card.export(copy, KEPT, tmp_path / "model", "mit")
+        model_card.export(copy, KEPT, tmp_path / "model", "mit")
 
 
 def test_two_runs_in_one_folder_are_told_apart(made):
@@ -164,7 +216,9 @@ def test_two_runs_in_one_folder_are_told_apart(made):
                 break
             time.sleep(0.05)
         code, said = made.snakemake()
-        assert code != 0 and "could not be locked" in said.lower().replace("cannot", "could not"), said[-2000:]
+        assert code != 0 and "could not be locked" in said.lower().replace("cannot", "could not"), (
+            said[-2000:]
+        )
     finally:
         assert first.wait() == 0
 

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from wagle import claims, config
 from wagle.errors import WagleError
+from wagle.experiment import claims_file
+from wagle.reporting import claims
 
 PART = {
     "for_each": "method",
@@ -23,7 +24,12 @@ def metrics(values, seeds=4, noise=0.002, se=0.01, metric="UE Avg", ratio=0.8):
     same = {"gamma": None, "metric": metric, "se": se, "n": 50, "default": True}
     rows = [
         same
-        | {"method": method, "selection": selection, "seed": seed, "value": mean + noise * rng.normal()}
+        | {
+            "method": method,
+            "selection": selection,
+            "seed": seed,
+            "value": mean + noise * rng.normal(),
+        }
         | {"ratio": None if selection == "dense" else ratio}
         for (method, selection), mean in values.items()
         for seed in range(seeds)
@@ -32,16 +38,27 @@ def metrics(values, seeds=4, noise=0.002, se=0.01, metric="UE Avg", ratio=0.8):
 
 
 def judge(frame, *parts, densities=None):
-    return claims.judge({"id": "x", "text": "t", "all_of": list(parts)}, 0.95, 3, frame, densities or {})
+    return claims.judge(
+        {"id": "x", "text": "t", "all_of": list(parts)}, 0.95, 3, frame, densities or {}
+    )
 
 
-TRUE = {("npo", "dense"): 0.5, ("npo", "random"): 0.4, ("npo", "wagle"): 0.6, ("po", "dense"): 0.2, ("po", "wagle"): 0.4}
+TRUE = {
+    ("npo", "dense"): 0.5,
+    ("npo", "random"): 0.4,
+    ("npo", "wagle"): 0.6,
+    ("po", "dense"): 0.2,
+    ("po", "wagle"): 0.4,
+}
 
 
 def test_a_true_claim_is_reproduced_and_its_weakest_pair_shown():
     found = judge(metrics(TRUE), PART)
     assert found["verdict"] == "reproduced" and len(found["pairs"]) == 3
-    assert found["weakest"]["first"] == "npo/wagle/ratio-0.8" and found["weakest"]["second"] == "npo/dense"
+    assert (
+        found["weakest"]["first"] == "npo/wagle/ratio-0.8"
+        and found["weakest"]["second"] == "npo/dense"
+    )
     assert found["weakest"]["basis"] == "seeds" and found["weakest"]["n"] == 4
 
 
@@ -64,13 +81,22 @@ def test_a_real_difference_below_the_tolerance_is_not_reproduced():
 def test_a_missing_cell_is_not_tested_and_says_so():
     found = judge(metrics({("npo", "dense"): 0.5}), PART)
     assert found["verdict"] == "not tested" and "wagle" in found["reason"]
-    assert judge(metrics(TRUE), {"density": "module", "selection": "wagle", "first": [], "second": [], "tolerance": 0})["reason"]
+    assert judge(
+        metrics(TRUE),
+        {"density": "module", "selection": "wagle", "first": [], "second": [], "tolerance": 0},
+    )["reason"]
 
 
 def test_not_worse_than_by_a_tolerance():
     part = PART | {"for_each": None, "second": {"selection": "dense"}, "tolerance": -0.05}
-    assert judge(metrics({("po", "dense"): 0.5, ("po", "wagle"): 0.48}), part)["verdict"] == "reproduced"
-    assert judge(metrics({("po", "dense"): 0.5, ("po", "wagle"): 0.4}), part)["verdict"] == "not reproduced"
+    assert (
+        judge(metrics({("po", "dense"): 0.5, ("po", "wagle"): 0.48}), part)["verdict"]
+        == "reproduced"
+    )
+    assert (
+        judge(metrics({("po", "dense"): 0.5, ("po", "wagle"): 0.4}), part)["verdict"]
+        == "not reproduced"
+    )
 
 
 def test_seed_intervals_are_scipys_paired_t():
@@ -82,13 +108,17 @@ def test_seed_intervals_are_scipys_paired_t():
 
 
 def test_row_intervals_join_both_standard_errors():
-    pair = judge(metrics({("po", "dense"): 0.5, ("po", "wagle"): 0.6}, seeds=2, noise=0, se=0.03), PART)["weakest"]
+    pair = judge(
+        metrics({("po", "dense"): 0.5, ("po", "wagle"): 0.6}, seeds=2, noise=0, se=0.03), PART
+    )["weakest"]
     half = stats.t.ppf(0.975, 49) * 0.03 * 2**0.5
     assert pair["basis"] == "rows" and pair["high"] - pair["value"] == pytest.approx(half)
 
 
 def test_several_metrics_are_averaged_and_others_may_stand_first():
-    frame = pd.concat([metrics(TRUE), metrics({k: 1 - v for k, v in TRUE.items()}, metric="UT Avg", noise=0.001)])
+    frame = pd.concat(
+        [metrics(TRUE), metrics({k: 1 - v for k, v in TRUE.items()}, metric="UT Avg", noise=0.001)]
+    )
     part = {
         "metric": ["UT Avg"],
         "first": {"method": "others", "selection": "wagle"},
@@ -102,7 +132,12 @@ def test_several_metrics_are_averaged_and_others_may_stand_first():
 
 
 def test_ratios_least_and_best():
-    sweep = pd.concat([metrics({("npo", "wagle"): v}, ratio=r) for r, v in ((0.6, 0.3), (0.8, 0.5), (0.95, 0.6), (0.99, 0.4))])
+    sweep = pd.concat(
+        [
+            metrics({("npo", "wagle"): v}, ratio=r)
+            for r, v in ((0.6, 0.3), (0.8, 0.5), (0.95, 0.6), (0.99, 0.4))
+        ]
+    )
     part = {
         "metric": ["UE Avg"],
         "first": {"selection": "wagle", "ratio": [0.8, 0.95], "pick": "best"},
@@ -110,7 +145,9 @@ def test_ratios_least_and_best():
         "tolerance": 0.01,
     }
     found = judge(sweep, part)
-    assert found["verdict"] == "reproduced" and {p["first"] for p in found["pairs"]} == {"npo/wagle/ratio-0.95"}
+    assert found["verdict"] == "reproduced" and {p["first"] for p in found["pairs"]} == {
+        "npo/wagle/ratio-0.95"
+    }
     least = judge(sweep, part | {"first": {"ratio": [0.8]}, "second": {"ratio": "least"}})
     assert least["weakest"]["second"] == "npo/wagle/ratio-0.6"
 
@@ -124,28 +161,49 @@ def density(values):
 
 def test_density_claims_are_welchs():
     table = density(lambda name, i: (0.8 if name == "o_proj" else 0.5) + 0.01 * i)
-    part = {"density": "module", "selection": "wagle", "first": ["sa o"], "second": ["sa q"], "tolerance": 0.05}
+    part = {
+        "density": "module",
+        "selection": "wagle",
+        "first": ["sa o"],
+        "second": ["sa q"],
+        "tolerance": 0.05,
+    }
     found = judge(metrics(TRUE), part, densities={"wagle": table})
     share = (table["selected"] / table["size"]).to_numpy()
     low, _ = stats.ttest_ind(share[4:], share[:4], equal_var=False).confidence_interval(0.95)
-    assert found["verdict"] == "reproduced" and found["weakest"]["low"] == pytest.approx(low, rel=1e-3)
-    layers = {"density": "layer", "selection": "wagle", "first": [0, 0.5], "second": [0.5, 1], "tolerance": 0.05}
+    assert found["verdict"] == "reproduced" and found["weakest"]["low"] == pytest.approx(
+        low, rel=1e-3
+    )
+    layers = {
+        "density": "layer",
+        "selection": "wagle",
+        "first": [0, 0.5],
+        "second": [0.5, 1],
+        "tolerance": 0.05,
+    }
     assert judge(metrics(TRUE), layers, densities={"wagle": table})["verdict"] == "not reproduced"
 
 
 def test_the_table_has_a_row_for_every_claim_and_numbers_are_refused_when_they_are_none():
     answers = [judge(metrics(TRUE), PART), judge(metrics({("npo", "dense"): 0.5}), PART)]
     table = claims.table(answers)
-    assert list(table["verdict"]) == ["reproduced", "not tested"] and table["pairs"].tolist() == [3, 0]
+    assert list(table["verdict"]) == ["reproduced", "not tested"] and table["pairs"].tolist() == [
+        3,
+        0,
+    ]
     with pytest.raises(WagleError, match="numbers"):
         claims.verdict(claims.Difference(float("nan"), 0.1, 3, 4, "seeds", "a", "b"), 0.01, 0.95)
 
 
 @pytest.mark.parametrize("task", ["tofu", "wmdp", "whp", "detox"])
 def test_the_papers_claims_are_well_formed(task):
-    stated = config.claims(task)
+    stated = claims_file.claims(task)
     assert stated["claims"] and 0.5 < stated["level"] < 1
     for claim in stated["claims"]:
         for part in claim["all_of"]:
-            assert {"first", "second", "tolerance"} <= part.keys() and ("metric" in part) != ("density" in part)
-    assert {c["id"] for t in ("tofu", "wmdp", "whp", "detox") for c in config.claims(t)["claims"]} == set("abcdefghi")
+            assert {"first", "second", "tolerance"} <= part.keys() and ("metric" in part) != (
+                "density" in part
+            )
+    assert {
+        c["id"] for t in ("tofu", "wmdp", "whp", "detox") for c in claims_file.claims(t)["claims"]
+    } == set("abcdefghi")

@@ -5,10 +5,10 @@ import copy
 import pytest
 import yaml
 
-from wagle import config, grid
-from wagle.cells import Cell
 from wagle.errors import WagleError
-from wagle.identity import ROOT
+from wagle.experiment import config, grid
+from wagle.experiment.cells import Cell
+from wagle.runtime.identity import ROOT
 
 SHIPPED = sorted({*(ROOT / "config").glob("*.yaml")} - {ROOT / "config" / "claims.yaml"})
 QUICK = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
@@ -19,7 +19,9 @@ def test_shipped_configs_are_valid(path, tmp_path):
     text = path.read_text()
     head = [line for line in text.splitlines() if line.startswith("#")]
     for word in ("Purpose", "Prerequisites", "Command", "Duration"):
-        assert any(word in line for line in head), f"{path.name} does not open with its {word.lower()}"
+        assert any(word in line for line in head), (
+            f"{path.name} does not open with its {word.lower()}"
+        )
     loaded = yaml.safe_load(text) | {"data_dir": str(tmp_path)}
     config.validate(loaded, path.name)
     cells = grid.all_cells(loaded)
@@ -50,17 +52,33 @@ def changed(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("unlearning.clipp", 1.0, r"unknown key 'clipp' at unlearning \(did you mean 'clip'\?\); allowed: .*batch_size"),
+        (
+            "unlearning.clipp",
+            1.0,
+            r"unknown key 'clipp' at unlearning \(did you mean 'clip'\?\); allowed: .*batch_size",
+        ),
         ("sedes", [1], r"unknown key 'sedes' at the top level \(did you mean 'seeds'\?\)"),
         ("unlearning.precision", "fp16", "unlearning.precision is 'fp16'; allowed: 'fp32', 'bf16'"),
         ("methods.npo.lr", "1e-5", r"methods\.npo\.lr is the text '1e-5'.*write 1\.0e-5"),
         ("models.base.source", "hugging", "models.base.*must be one of"),
         ("models.base.layerz", 2, "unknown key 'layerz'"),
-        ("methods.npo.options", {"betta": 0.1}, r"methods\.npo\.options: unknown name 'betta' \(did you mean 'beta'\?\)"),
-        ("methods.mine", {"lr": 1.0, "epochs": 1, "weight_decay": 0.0, "ratio": 0.5}, "wagle.objectives.mine.*not found"),
+        (
+            "methods.npo.options",
+            {"betta": 0.1},
+            r"methods\.npo\.options: unknown name 'betta' \(did you mean 'beta'\?\)",
+        ),
+        (
+            "methods.mine",
+            {"lr": 1.0, "epochs": 1, "weight_decay": 0.0, "ratio": 0.5},
+            "wagle.objectives.mine.*not found",
+        ),
         ("selections.mine", {}, "wagle.scores.mine.*not found"),
         ("selections.wagle", {}, "selections.wagle has no gamma"),
-        ("figures.density.selections", ["wagel"], r"unknown name 'wagel' \(did you mean 'wagle'\?\)"),
+        (
+            "figures.density.selections",
+            ["wagel"],
+            r"unknown name 'wagel' \(did you mean 'wagle'\?\)",
+        ),
         ("data.source", "files", "data_dir is not set"),
         ("data.splits.forget", {"name": "../secret"}, "data.splits.forget.name"),
         ("experiment", "../elsewhere", "experiment"),
@@ -100,7 +118,9 @@ def test_cells_shared_by_table_and_sweeps_exist_once():
     table = grid.table_cells(QUICK)
     assert cells[: len(table)] == table
     main = Cell("npo", "wagle", 0.8, 1e-6, 1)
-    assert main in table and main in grid.sweep_cells(QUICK, "ratio_sweep") and cells.count(main) == 1
+    assert (
+        main in table and main in grid.sweep_cells(QUICK, "ratio_sweep") and cells.count(main) == 1
+    )
 
 
 def test_draws_follow_what_a_score_reads():

@@ -5,7 +5,17 @@ import json
 
 import pytest
 
-from wagle import data, sources, synthetic
+from wagle.data import synthetic
+from wagle.data.rows import (
+    COLUMNS,
+    MAX_FIELD,
+    check_rows,
+    check_together,
+    columns,
+    read_rows,
+    write_rows,
+)
+from wagle.data.sources import load_split
 from wagle.errors import WagleError
 
 DATA = {"source": "files", "splits": {}}
@@ -22,19 +32,25 @@ def put(folder, name, rows, packed=True):
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_files_keep_separators_inside_strings(tmp_path, packed):
-    rows = [{"question": "a\u2028b\u0085c?", "answer": "yes"}, {"question": "d?", "answer": "é", "extra": 1}]
+    rows = [
+        {"question": "a\u2028b\u0085c?", "answer": "yes"},
+        {"question": "d?", "answer": "é", "extra": 1},
+    ]
     put(tmp_path, "tofu/forget01", rows, packed)
-    found = sources.load_split("forget", {"name": "tofu/forget01"}, DATA, tmp_path)
+    found = load_split("forget", {"name": "tofu/forget01"}, DATA, tmp_path)
     assert found == [{"question": row["question"], "answer": row["answer"]} for row in rows]
-    data.write_rows(tmp_path / "rows.jsonl", found)
-    assert data.read_rows(tmp_path / "rows.jsonl") == found
+    write_rows(tmp_path / "rows.jsonl", found)
+    assert read_rows(tmp_path / "rows.jsonl") == found
 
 
 def test_rows_cut_a_slice_and_not_beyond(tmp_path):
     put(tmp_path, "full", [{"question": f"{i}?", "answer": "a"} for i in range(5)])
-    assert [r["question"] for r in sources.load_split("retain", {"name": "full", "rows": [1, 3]}, DATA, tmp_path)] == ["1?", "2?"]
+    assert [
+        r["question"]
+        for r in load_split("retain", {"name": "full", "rows": [1, 3]}, DATA, tmp_path)
+    ] == ["1?", "2?"]
     with pytest.raises(WagleError, match="has 5 rows"):
-        sources.load_split("retain", {"name": "full", "rows": [1, 9]}, DATA, tmp_path)
+        load_split("retain", {"name": "full", "rows": [1, 9]}, DATA, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -44,13 +60,13 @@ def test_rows_cut_a_slice_and_not_beyond(tmp_path):
         ([{"question": "q?"}], "no column 'answer'"),
         ([{"question": "q?", "answer": " "}], "row 0, column 'answer'"),
         ([{"question": 3, "answer": "a"}], "column 'question'"),
-        ([{"question": "q", "answer": "a" * (data.MAX_FIELD + 1)}], "longer than"),
+        ([{"question": "q", "answer": "a" * (MAX_FIELD + 1)}], "longer than"),
     ],
 )
 def test_wrong_rows_are_refused(tmp_path, rows, message):
     put(tmp_path, "bad", rows)
     with pytest.raises(WagleError, match=message):
-        sources.load_split("forget", {"name": "bad"}, DATA, tmp_path)
+        load_split("forget", {"name": "bad"}, DATA, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +82,14 @@ def test_wrong_rows_are_refused(tmp_path, rows, message):
 def test_broken_files_are_refused(tmp_path, content):
     (tmp_path / "bad.jsonl.gz").write_bytes(content)
     with pytest.raises(WagleError, match="bad"):
-        sources.load_split("forget", {"name": "bad"}, DATA, tmp_path)
+        load_split("forget", {"name": "bad"}, DATA, tmp_path)
 
 
 def test_missing_folder_and_file(tmp_path):
     with pytest.raises(WagleError, match="not a folder"):
-        sources.load_split("forget", {"name": "x"}, DATA, tmp_path / "nowhere")
+        load_split("forget", {"name": "x"}, DATA, tmp_path / "nowhere")
     with pytest.raises(WagleError, match=r"no split 'x'.*x\.jsonl"):
-        sources.load_split("forget", {"name": "x"}, DATA, tmp_path)
+        load_split("forget", {"name": "x"}, DATA, tmp_path)
 
 
 def test_links_out_of_the_data_folder_are_refused(tmp_path):
@@ -81,48 +97,63 @@ def test_links_out_of_the_data_folder_are_refused(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "rows.jsonl").symlink_to(tmp_path / "secret" / "rows.jsonl")
     with pytest.raises(WagleError, match="outside"):
-        sources.load_split("forget", {"name": "rows"}, DATA, tmp_path / "data")
+        load_split("forget", {"name": "rows"}, DATA, tmp_path / "data")
 
 
 @pytest.fixture
 def splits():
-    return {role: synthetic.split(role, 6, 2, 0) for role in ("forget", "retain", "forget_perturbed", "retain_perturbed")}
+    return {
+        role: synthetic.split(role, 6, 2, 0)
+        for role in ("forget", "retain", "forget_perturbed", "retain_perturbed")
+    }
 
 
 def test_splits_that_fit(splits):
-    data.check_together(splits)
+    check_together(splits)
 
 
 def test_a_perturbed_row_without_its_question_is_named(splits):
     broken = [dict(row) for row in splits["forget_perturbed"]]
     broken[4]["question"] += " "
     with pytest.raises(WagleError, match="forget_perturbed, row 4"):
-        data.check_together(splits | {"forget_perturbed": broken})
+        check_together(splits | {"forget_perturbed": broken})
 
 
 def test_shared_rows_are_refused(splits):
     with pytest.raises(WagleError, match="both forget and retain"):
-        data.check_together(splits | {"retain": splits["retain"] + splits["forget"][:1]})
+        check_together(splits | {"retain": splits["retain"] + splits["forget"][:1]})
 
 
 def test_a_holdout_that_was_trained_on_is_refused(splits):
-    data.check_together(splits | {"holdout": synthetic.split("holdout", 6, 2, 0)})
+    check_together(splits | {"holdout": synthetic.split("holdout", 6, 2, 0)})
     with pytest.raises(WagleError, match="holdout shares rows with retain"):
-        data.check_together(splits | {"holdout": splits["retain"][:1]})
+        check_together(splits | {"holdout": splits["retain"][:1]})
 
 
 def test_synthetic_rows_have_tofus_shape_and_follow_the_seed():
-    for role in {*data.COLUMNS} - {"quiz", "wmdp_bio", "wmdp_cyber", "mmlu", "wikitext", "seen", "unseen"}:
+    for role in {*COLUMNS} - {
+        "quiz",
+        "wmdp_bio",
+        "wmdp_cyber",
+        "mmlu",
+        "wikitext",
+        "seen",
+        "unseen",
+    }:
         rows = synthetic.split(role, 6, 2, 0)
-        data.check_rows(role, rows, "synthetic")
-        assert set(data.columns(role, rows)) <= set(rows[0])
+        check_rows(role, rows, "synthetic")
+        assert set(columns(role, rows)) <= set(rows[0])
         assert rows == synthetic.split(role, 6, 2, 0)
     assert synthetic.split("forget", 6, 2, 0) != synthetic.split("forget", 6, 2, 1)
     names = [author["name"] for author in synthetic.authors(300, 0)]
     assert len(set(names)) == 300
     for row in synthetic.split("forget_perturbed", 6, 2, 0):
         assert len({row["paraphrased_answer"], *row["perturbed_answer"]}) == 6
-    questions = [row["question"] for role in ("forget", "retain", "holdout") for row in synthetic.split(role, 30, 6, 0)]
+    questions = [
+        row["question"]
+        for role in ("forget", "retain", "holdout")
+        for row in synthetic.split(role, 30, 6, 0)
+    ]
     assert len(set(questions)) == len(questions)
 
 

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from wagle import devices
 from wagle.errors import WagleError
-from wagle.identity import ROOT
+from wagle.runtime import devices
+from wagle.runtime.identity import ROOT
 
 JOB = """
 import os, sys, time
-from wagle import devices
+from wagle.runtime import devices
 with devices.lent(int(sys.argv[1]), pause=0.05):
     print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     time.sleep(60)
@@ -27,7 +27,12 @@ def job(tmp_path, monkeypatch):
     def start(wanted=1, **env):
         base = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
         started.append(
-            subprocess.Popen([sys.executable, "-c", JOB, str(wanted)], env=base | env, stdout=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [sys.executable, "-c", JOB, str(wanted)],
+                env=base | env,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
         )
         return started[-1]
 
@@ -83,7 +88,12 @@ def test_several_devices_are_taken_together_or_not_at_all(job):
 
 
 @pytest.mark.parametrize(
-    "env", [{"CUDA_VISIBLE_DEVICES": "3", "SLURM_JOB_ID": "1"}, {"SLURM_JOB_ID": "1"}, {"CUDA_VISIBLE_DEVICES": ""}]
+    "env",
+    [
+        {"CUDA_VISIBLE_DEVICES": "3", "SLURM_JOB_ID": "1"},
+        {"SLURM_JOB_ID": "1"},
+        {"CUDA_VISIBLE_DEVICES": ""},
+    ],
 )
 def test_a_schedulers_choice_stands(job, env):
     assert seen(job(**env)) == str(env.get("CUDA_VISIBLE_DEVICES"))

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from wagle.encoding import encode_rows, encode_text
+from wagle.data.encoding import encode_rows, encode_text
 from wagle.errors import WagleError
-from wagle.losses import answer_loss
+from wagle.model.losses import answer_loss
 
 TEXT = "In which city was the author born?"
 
@@ -30,10 +30,13 @@ def test_padding_never_carries_loss_unless_asked_to(model, tokenizer):
     rows = [encode_text(tokenizer, text, 64) for text in (TEXT, TEXT + " " + TEXT)]
     padded = encode_text(tokenizer, TEXT, 64, "in-loss")
     with torch.no_grad():
-        alone, together = (answer_loss(model, rows[:n], tokenizer.pad_token_id).mean[0] for n in (1, 2))
+        alone, together = (
+            answer_loss(model, rows[:n], tokenizer.pad_token_id).mean[0] for n in (1, 2)
+        )
         torch.testing.assert_close(alone, together)
         torch.testing.assert_close(
-            answer_loss(model, [padded], tokenizer.pad_token_id).mean[0], plain_loss(model, list(padded.ids))
+            answer_loss(model, [padded], tokenizer.pad_token_id).mean[0],
+            plain_loss(model, list(padded.ids)),
         )
     assert len(padded) == 64 and set(padded.ids[len(rows[0]) :]) == {tokenizer.pad_token_id}
 
@@ -50,7 +53,11 @@ def test_rows_of_both_kinds_and_refusals(tokenizer):
     rows = [{"question": "Who?", "answer": "Me."}, {"text": TEXT}]
     how = {"template": "{question} {answer}", "max_length": 64}
     pair, text = encode_rows(tokenizer, rows, **how)
-    assert pair.ends_with_eos and tokenizer.decode(pair.ids[pair.start : -1]).strip() == "Me." and text.start == 1
+    assert (
+        pair.ends_with_eos
+        and tokenizer.decode(pair.ids[pair.start : -1]).strip() == "Me."
+        and text.start == 1
+    )
     [refused] = encode_rows(tokenizer, rows[:1], refusals=["No."], **how)
     assert tokenizer.decode(refused.ids[refused.start : -1]).strip() == "No."
     with pytest.raises(WagleError, match="raw text"):

@@ -4,20 +4,26 @@ import numpy as np
 import pytest
 import torch
 
-from wagle import generation, scoring
+from wagle.data.prompts import encode_prompt
 from wagle.errors import WagleError
-from wagle.prompts import encode_prompt
+from wagle.evaluation import generation, scoring
 
 TEMPLATE = "[INST] {question} [/INST] {answer}"
 
 
 @pytest.fixture
 def splits(rows):
-    return {"forget_perturbed": rows["forget_perturbed"][:3], "retain_perturbed": rows["retain_perturbed"][:2]}
+    return {
+        "forget_perturbed": rows["forget_perturbed"][:3],
+        "retain_perturbed": rows["retain_perturbed"][:2],
+    }
 
 
 def test_scores_do_not_depend_on_the_batch(model, tokenizer, splits):
-    logs = [scoring.score(model, tokenizer, splits, template=TEMPLATE, max_length=128, token_budget=b) for b in (1, 10**6)]
+    logs = [
+        scoring.score(model, tokenizer, splits, template=TEMPLATE, max_length=128, token_budget=b)
+        for b in (1, 10**6)
+    ]
     for name in logs[0]:
         if name in scoring.FLOATS:
             np.testing.assert_allclose(logs[0][name], logs[1][name], atol=2e-5)
@@ -34,14 +40,22 @@ def test_scores_by_hand(model, tokenizer, encoded):
     np.testing.assert_allclose(found["log_prob"], logp[range(len(labels)), labels], rtol=1e-5)
     mean = (logp.exp() * logp).sum(-1)
     np.testing.assert_allclose(found["mean"], mean, rtol=1e-5)
-    np.testing.assert_allclose(found["std"], ((logp.exp() * logp**2).sum(-1) - mean**2).sqrt(), rtol=1e-3)
+    np.testing.assert_allclose(
+        found["std"], ((logp.exp() * logp**2).sum(-1) - mean**2).sqrt(), rtol=1e-3
+    )
     assert (found["argmax_hit"] == (logp.argmax(-1).numpy() == labels)).all()
-    assert found["in_span"].sum() == len(row) - row.start and found["in_span"][-1] and found["is_eos"].tolist()[-1]
+    assert (
+        found["in_span"].sum() == len(row) - row.start
+        and found["in_span"][-1]
+        and found["is_eos"].tolist()[-1]
+    )
     assert found["is_eos"].sum() == 1
 
 
 def test_log_round_trip_and_refusal(model, tokenizer, splits, tmp_path):
-    log = scoring.score(model, tokenizer, splits, template=TEMPLATE, max_length=128, token_budget=1000)
+    log = scoring.score(
+        model, tokenizer, splits, template=TEMPLATE, max_length=128, token_budget=1000
+    )
     scoring.write_log(tmp_path / "log", log)
     again = scoring.read_log(tmp_path / "log")
     assert all((log[name] == again[name]).all() for name in log)
@@ -71,6 +85,8 @@ def test_total_length_limits_prompt_and_answer(model, tokenizer, rows):
     question = rows["retain"][0]["question"]
     prompt = len(encode_prompt(tokenizer, TEMPLATE, question))
     options = {"template": TEMPLATE, "token_budget": 1000}
-    [short] = generation.answers(model, tokenizer, [question], max_new_tokens=50, max_total=prompt + 2, **options)
+    [short] = generation.answers(
+        model, tokenizer, [question], max_new_tokens=50, max_total=prompt + 2, **options
+    )
     [two] = generation.answers(model, tokenizer, [question], max_new_tokens=2, **options)
     assert short == two

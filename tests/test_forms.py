@@ -2,86 +2,118 @@
 
 import pytest
 
-from wagle import data, forms, sources
+from wagle.data import reshape
+from wagle.data.rows import check_together, write_rows
+from wagle.data.sources import load_split
 from wagle.errors import WagleError
 
 DATA = {"source": "files"}
-QUESTION = {"question": "Which one?", "choices": ["a", "b", "c", "d"], "answer": 2, "subject": "high_school_physics"}
+QUESTION = {
+    "question": "Which one?",
+    "choices": ["a", "b", "c", "d"],
+    "answer": 2,
+    "subject": "high_school_physics",
+}
 
 
 def write(folder, name, rows):
-    data.write_rows(folder / f"{name}.jsonl", rows)
+    write_rows(folder / f"{name}.jsonl", rows)
 
 
 def test_passages_are_cut_by_words_across_rows_and_lose_nothing_but_the_tail():
     texts = ["one two three", "", "four five", "six seven eight nine ten"]
-    cut = forms.passages(texts, 4)
+    cut = reshape.passages(texts, 4)
     assert cut == [["one", "two", "three", "four"], ["five", "six", "seven", "eight"]]
     for words in range(2, 11):
-        joined = [word for passage in forms.passages(texts, words) for word in passage]
+        joined = [word for passage in reshape.passages(texts, words) for word in passage]
         assert joined == " ".join(texts).split()[: 10 // words * words]
 
 
 def test_completion_splits_each_passage_into_prompt_and_continuation():
-    rows = forms.apply({"form": "completion", "words": 4, "prompt_words": 1}, [{"text": "a b c d e f g h i"}], "x")
+    rows = reshape.apply(
+        {"form": "completion", "words": 4, "prompt_words": 1}, [{"text": "a b c d e f g h i"}], "x"
+    )
     assert rows == [{"question": "a", "answer": "b c d"}, {"question": "e", "answer": "f g h"}]
     with pytest.raises(WagleError, match="prompt_words 4 of 4"):
-        forms.apply({"form": "completion", "words": 4, "prompt_words": 4}, [{"text": "a b c d"}], "x")
+        reshape.apply(
+            {"form": "completion", "words": 4, "prompt_words": 4}, [{"text": "a b c d"}], "x"
+        )
 
 
 def test_text_joins_lists_and_names_what_is_no_text():
-    assert forms.apply({"form": "text", "column": "s"}, [{"s": ["One.", "Two."]}], "x") == [{"text": "One. Two."}]
+    assert reshape.apply({"form": "text", "column": "s"}, [{"s": ["One.", "Two."]}], "x") == [
+        {"text": "One. Two."}
+    ]
     with pytest.raises(WagleError, match="x, row 0, column 's' holds '5'"):
-        forms.apply({"form": "text", "column": "s"}, [{"s": 5}], "x")
+        reshape.apply({"form": "text", "column": "s"}, [{"s": 5}], "x")
 
 
 def test_a_quiz_row_is_the_harness_prompt_and_letter():
-    [row] = forms.apply({"form": "quiz", "task": "mmlu"}, [QUESTION], "x")
+    [row] = reshape.apply({"form": "quiz", "task": "mmlu"}, [QUESTION], "x")
     assert row["answer"] == "C"
-    assert row["question"].startswith("The following are multiple choice questions (with answers) about high school physics.\n\n")
+    assert row["question"].startswith(
+        "The following are multiple choice questions (with answers) about high school physics.\n\n"
+    )
     assert row["question"].endswith("Which one?\nA. a\nB. b\nC. c\nD. d\nAnswer:")
     with pytest.raises(WagleError, match="is no question of mmlu"):
-        forms.apply({"form": "quiz", "task": "mmlu"}, [{"question": "?"}], "x")
+        reshape.apply({"form": "quiz", "task": "mmlu"}, [{"question": "?"}], "x")
 
 
 def test_entries_cut_and_join(tmp_path):
     write(tmp_path, "many", [{"text": f"text {i}" + " long" * i} for i in range(10)])
-    spread = sources.load_split("wikitext", {"name": "many", "spread": 3}, DATA, tmp_path)
+    spread = load_split("wikitext", {"name": "many", "spread": 3}, DATA, tmp_path)
     assert [row["text"].split()[1] for row in spread] == ["0", "3", "6"]
-    short = sources.load_split("wikitext", {"name": "many", "longest": 16}, DATA, tmp_path)
+    short = load_split("wikitext", {"name": "many", "longest": 16}, DATA, tmp_path)
     assert [row["text"].split()[1] for row in short] == ["0", "1", "2"]
-    both = sources.load_split("wikitext", [{"name": "many", "rows": [0, 1]}, {"name": "many", "rows": [5, 6]}], DATA, tmp_path)
+    both = load_split(
+        "wikitext",
+        [{"name": "many", "rows": [0, 1]}, {"name": "many", "rows": [5, 6]}],
+        DATA,
+        tmp_path,
+    )
     assert [row["text"].split()[1] for row in both] == ["0", "5"]
 
 
 def test_columns_are_renamed_and_rows_picked():
     rows = [{"prompt": {"text": "p0"}, "safe": True}, {"prompt": {"text": "p1"}, "safe": False}]
-    assert forms.pick({"columns": {"text": "prompt.text"}, "where": {"safe": False}}, rows, "x") == [{"text": "p1"}]
+    assert reshape.pick(
+        {"columns": {"text": "prompt.text"}, "where": {"safe": False}}, rows, "x"
+    ) == [{"text": "p1"}]
     with pytest.raises(WagleError, match=r"no column 'prompt\.body'"):
-        forms.pick({"columns": {"text": "prompt.body"}}, rows, "x")
+        reshape.pick({"columns": {"text": "prompt.body"}}, rows, "x")
 
 
 def test_a_book_is_a_text_file(tmp_path):
     (tmp_path / "book.txt").write_bytes("\ufeffFirst line\r\nsecond.\r\n\r\nNext one.\n".encode())
-    rows = sources.load_split("forget", {"name": "book", "form": "completion", "words": 5, "prompt_words": 2}, DATA, tmp_path)
+    rows = load_split(
+        "forget",
+        {"name": "book", "form": "completion", "words": 5, "prompt_words": 2},
+        DATA,
+        tmp_path,
+    )
     assert rows == [{"question": "First line", "answer": "second. Next one."}]
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(WagleError, match=r"bad\.txt cannot be read"):
-        sources.load_split("forget", {"name": "bad", "form": "text"}, DATA, tmp_path)
+        load_split("forget", {"name": "bad", "form": "text"}, DATA, tmp_path)
 
 
 @pytest.mark.parametrize("answer", [4, -1, "A", True, None])
 def test_a_choice_outside_its_choices_is_named(tmp_path, answer):
     write(tmp_path, "q", [QUESTION, QUESTION | {"answer": answer}])
     with pytest.raises(WagleError, match="row 1, column 'answer'"):
-        sources.load_split("mmlu", {"name": "q"}, DATA, tmp_path)
+        load_split("mmlu", {"name": "q"}, DATA, tmp_path)
 
 
 def test_seen_and_unseen_prompts_belong_where_they_say():
     rows = [{"question": f"q{i}", "answer": f"a{i}"} for i in range(4)]
-    splits = {"forget": rows[:2], "retain": [{"text": "other"}], "seen": rows[:1], "unseen": rows[2:]}
-    data.check_together(splits)
+    splits = {
+        "forget": rows[:2],
+        "retain": [{"text": "other"}],
+        "seen": rows[:1],
+        "unseen": rows[2:],
+    }
+    check_together(splits)
     with pytest.raises(WagleError, match="seen is not in forget"):
-        data.check_together(splits | {"seen": rows[2:3]})
+        check_together(splits | {"seen": rows[2:3]})
     with pytest.raises(WagleError, match="unseen shares rows"):
-        data.check_together(splits | {"unseen": rows[1:]})
+        check_together(splits | {"unseen": rows[1:]})

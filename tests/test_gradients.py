@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from wagle.attribution.gradients import accumulate, feature_norms
 from wagle.errors import WagleError
-from wagle.gradients import accumulate, feature_norms
-from wagle.losses import answer_loss
+from wagle.model.losses import answer_loss
 
 PAD = 2
 
@@ -37,7 +37,9 @@ def test_finite_differences_in_float64(encoded, tokenizer):
                 parameter.add_(sign * step * direction)
                 losses.append(float(answer_loss(model, rows, PAD).mean.sum()))
         expected = (losses[0] - losses[1]) / (2 * step)
-        assert float((sums[name] * direction).sum()) == pytest.approx(expected, rel=1e-6, abs=1e-8), name
+        assert float((sums[name] * direction).sum()) == pytest.approx(
+            expected, rel=1e-6, abs=1e-8
+        ), name
 
 
 @pytest.mark.parametrize("budget", [1, 60, 500, 10**6])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from wagle import identity
 from wagle.errors import WagleError
+from wagle.runtime import identity
 
 FIRST = "import top\n\ndef f(x):\n    return top.g(x)\n"
 
@@ -17,7 +17,12 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "other.py").write_text("y = 1\n")
 
     def fresh():
-        for function in (identity._tree, identity._digest, identity._imports, identity.code_identity):
+        for function in (
+            identity._tree,
+            identity._digest,
+            identity._imports,
+            identity.code_identity,
+        ):
             function.cache_clear()
         return identity.code_identity("first.py")
 
@@ -65,7 +70,11 @@ def test_a_runs_fingerprint_covers_modules_from_outside(project, monkeypatch):
     (folder / "top.py").write_text("def g(x):\n    return x * 2\n")
     fresh()
     assert identity.fingerprint({}, "first") != before
-    assert identity.fingerprint({}, "first") == identity.fingerprint({}, "first") != identity.fingerprint({"a": 1}, "first")
+    assert (
+        identity.fingerprint({}, "first")
+        == identity.fingerprint({}, "first")
+        != identity.fingerprint({"a": 1}, "first")
+    )
 
 
 def test_missing_and_broken_modules(project):
@@ -78,12 +87,20 @@ def test_missing_and_broken_modules(project):
 
 
 def test_canonical_ignores_key_order_and_keeps_values():
-    assert identity.canonical({"a": 1, "b": [1.0, None]}) == identity.canonical({"b": [1.0, None], "a": 1})
-    assert identity.canonical({"lr": 1e-5, "wd": 0.1}) != identity.canonical({"lr": 0.1, "wd": 1e-5})
+    assert identity.canonical({"a": 1, "b": [1.0, None]}) == identity.canonical(
+        {"b": [1.0, None], "a": 1}
+    )
+    assert identity.canonical({"lr": 1e-5, "wd": 0.1}) != identity.canonical(
+        {"lr": 0.1, "wd": 1e-5}
+    )
 
 
 def test_literals_are_read_without_importing():
     assert identity.constant("wagle.scores.wagle", "NEEDS") == ("forget", "retain")
     assert identity.constant("wagle.objectives.po", "FORGET_LABELS") == "refusal"
-    assert identity.keyword_options("wagle.objectives.npo", "loss") == ("beta", "size", "retain_weight")
-    assert identity.constant("wagle.protocols", "PROTOCOLS")["tofu"]["rows"] == 300
+    assert identity.keyword_options("wagle.objectives.npo", "loss") == (
+        "beta",
+        "size",
+        "retain_weight",
+    )
+    assert identity.constant("wagle.evaluation.protocols", "PROTOCOLS")["tofu"]["rows"] == 300

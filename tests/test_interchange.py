@@ -8,9 +8,11 @@ import pytest
 from oracles import make_generations, make_log
 from scipy import stats
 
-from wagle import cli, data, interchange, protocols, scoring
+from wagle import cli
+from wagle.data.rows import write_rows
 from wagle.errors import WagleError
-from wagle.interchange import PREFIXES, TOFU_FILES
+from wagle.evaluation import interchange, protocols, scoring
+from wagle.evaluation.interchange import PREFIXES, TOFU_FILES
 
 SIZES = {"forget": (30, 5), "retain": (25, 5), "real authors": (20, 3), "world facts": (22, 3)}
 
@@ -42,7 +44,9 @@ def test_tofu_numbers(tmp_path):
 
     def ratio(log, name):
         block = log[TOFU_FILES[name]]
-        return np.exp(by_row(block, "average_perturb_loss").mean(1) - by_row(block, "avg_paraphrased_loss"))
+        return np.exp(
+            by_row(block, "average_perturb_loss").mean(1) - by_row(block, "avg_paraphrased_loss")
+        )
 
     p = stats.ks_2samp(ratio(logs[0], "forget"), ratio(logs[1], "forget")).pvalue
     assert found["forget quality"]["value"] == pytest.approx(p, rel=1e-12)
@@ -51,14 +55,18 @@ def test_tofu_numbers(tmp_path):
         block = logs[0][TOFU_FILES[name]]
         probability = np.exp(-by_row(block, "avg_gt_loss"))
         if name != "retain":
-            probability = probability / (probability + np.exp(-by_row(block, "average_perturb_loss")).sum(1))
+            probability = probability / (
+                probability + np.exp(-by_row(block, "average_perturb_loss")).sum(1)
+            )
         score = np.maximum(0, 1 - 1 / ratio(logs[0], name))
         nine += [probability.mean(), by_row(block, "rougeL_recall").mean(), score.mean()]
     assert found["model utility"]["value"] == pytest.approx(stats.hmean(nine), rel=1e-12)
 
     def paper(name):
         block = logs[0][TOFU_FILES[name]]
-        return np.exp(-by_row(block, "average_perturb_loss")).mean(1) / np.exp(-by_row(block, "avg_paraphrased_loss"))
+        return np.exp(-by_row(block, "average_perturb_loss")).mean(1) / np.exp(
+            -by_row(block, "avg_paraphrased_loss")
+        )
 
     expected = 1 - stats.ks_2samp(paper("forget"), paper("retain")).pvalue
     assert found["FQ (wagle)"]["value"] == pytest.approx(expected, rel=1e-12)
@@ -72,12 +80,20 @@ def open_unlearning_log(seed):
         if k == 5:
             losses["PARA_Prob"] = rng.exponential(1, n)
         for part, values in losses.items():
-            rows = {str(i): {"prob": np.exp(-v).tolist(), "avg_loss": v.tolist()} for i, v in enumerate(values)}
-            log[f"{prefix}_Q_A_{part}"] = {"agg_value": float(np.exp(-values).mean()), "value_by_index": rows}
+            rows = {
+                str(i): {"prob": np.exp(-v).tolist(), "avg_loss": v.tolist()}
+                for i, v in enumerate(values)
+            }
+            log[f"{prefix}_Q_A_{part}"] = {
+                "agg_value": float(np.exp(-values).mean()),
+                "value_by_index": rows,
+            }
         rouge = rng.uniform(0.2, 1, n)
         log[f"{prefix}_Q_A_ROUGE"] = {
             "agg_value": float(rouge.mean()),
-            "value_by_index": {str(i): {"rougeL_recall": float(x), "generation": "x"} for i, x in enumerate(rouge)},
+            "value_by_index": {
+                str(i): {"rougeL_recall": float(x), "generation": "x"} for i, x in enumerate(rouge)
+            },
         }
     return log
 
@@ -86,7 +102,9 @@ def losses_of(log, name):
     prefix, k = PREFIXES[name], SIZES[name][1]
 
     def column(part):
-        return np.array([row["avg_loss"] for row in log[f"{prefix}_Q_A_{part}"]["value_by_index"].values()])
+        return np.array(
+            [row["avg_loss"] for row in log[f"{prefix}_Q_A_{part}"]["value_by_index"].values()]
+        )
 
     return column("Prob"), column("PARA_Prob" if k == 5 else "Prob"), column("PERT_Prob")
 
@@ -103,9 +121,13 @@ def test_open_unlearning_numbers(tmp_path):
         return np.exp(-wrong.mean(1)) / (np.exp(-right) + 1e-10)
 
     inverse = [1 / (ratio(log, "forget") + 1e-10) for log in logs]
-    assert found["forget quality"]["value"] == pytest.approx(stats.ks_2samp(*inverse).pvalue, rel=1e-12)
+    assert found["forget quality"]["value"] == pytest.approx(
+        stats.ks_2samp(*inverse).pvalue, rel=1e-12
+    )
     r = ratio(logs[0], "forget")
-    assert found["forget truth ratio"]["value"] == pytest.approx(np.minimum(r, 1 / (r + 1e-10)).mean(), rel=1e-12)
+    assert found["forget truth ratio"]["value"] == pytest.approx(
+        np.minimum(r, 1 / (r + 1e-10)).mean(), rel=1e-12
+    )
     nine = []
     for name in ("retain", "real authors", "world facts"):
         gold, _, wrong = losses_of(logs[0], name)
@@ -119,18 +141,35 @@ def test_open_unlearning_numbers(tmp_path):
 
 def test_our_logs_as_open_unlearnings_json_give_our_numbers(tmp_path):
     columns, generations, reference = make_log(), make_generations(), make_log(1)
-    exported = [interchange.to_open_unlearning(c, generations, r) for c, r in ((columns, reference), (reference, None))]
+    exported = [
+        interchange.to_open_unlearning(c, generations, r)
+        for c, r in ((columns, reference), (reference, None))
+    ]
     for i, log in enumerate(exported):
         (tmp_path / f"{i}.json").write_text(json.dumps(log))
     _, found = interchange.log_metrics(tmp_path / "0.json", tmp_path / "1.json")
     ours = protocols.evaluate("open-unlearning", columns, generations, reference)
-    for metric in ("forget quality", "model utility", "forget truth ratio", "world facts probability", "retain Rouge-L"):
+    for metric in (
+        "forget quality",
+        "model utility",
+        "forget truth ratio",
+        "world facts probability",
+        "retain Rouge-L",
+    ):
         assert found[metric]["value"] == pytest.approx(ours[metric]["value"], rel=1e-12), metric
     assert exported[0]["model_utility"]["agg_value"] == ours["model utility"]["value"]
-    assert exported[0]["ra_Q_A_Prob_normalised"]["agg_value"] == ours["real authors probability"]["value"]
+    assert (
+        exported[0]["ra_Q_A_Prob_normalised"]["agg_value"]
+        == ours["real authors probability"]["value"]
+    )
     assert len(exported[0]["exact_memorization"]["value_by_index"]) == 6
-    scores = [np.array([row["score"] for row in log["forget_truth_ratio"]["value_by_index"].values()]) for log in exported]
-    p = stats.ks_2samp(*[1 / (score + 1e-10) for score in scores]).pvalue  # their forget quality, from their field
+    scores = [
+        np.array([row["score"] for row in log["forget_truth_ratio"]["value_by_index"].values()])
+        for log in exported
+    ]
+    p = stats.ks_2samp(
+        *[1 / (score + 1e-10) for score in scores]
+    ).pvalue  # their forget quality, from their field
     assert p == pytest.approx(ours["forget quality"]["value"], rel=1e-12)
 
 
@@ -169,16 +208,32 @@ def test_unreadable_files(tmp_path):
 
 def test_command_line(tmp_path, capsys):
     (tmp_path / "tofu.json").write_text(json.dumps(tofu_log(0)))
-    assert cli.main(["metrics", str(tmp_path / "tofu.json"), "--reference", str(tmp_path / "tofu.json"), "--json"]) == 0
+    assert (
+        cli.main(
+            [
+                "metrics",
+                str(tmp_path / "tofu.json"),
+                "--reference",
+                str(tmp_path / "tofu.json"),
+                "--json",
+            ]
+        )
+        == 0
+    )
     printed = json.loads(capsys.readouterr().out)
     assert printed["protocol"] == "tofu" and printed["metrics"]["forget quality"]["value"] == 1.0
     folder = tmp_path / "ours"
     folder.mkdir()
     scoring.write_log(folder / "tokens.parquet", make_log())
-    data.write_rows(folder / "generations.jsonl", make_generations())
+    write_rows(folder / "generations.jsonl", make_generations())
     assert cli.main(["metrics", str(folder)]) == 0
     assert "UE Avg" in capsys.readouterr().out
-    assert cli.main(["export-log", str(folder), str(tmp_path / "out.json"), "--reference", str(folder)]) == 0
+    assert (
+        cli.main(
+            ["export-log", str(folder), str(tmp_path / "out.json"), "--reference", str(folder)]
+        )
+        == 0
+    )
     assert cli.main(["metrics", str(tmp_path / "out.json")]) == 0
     assert cli.main(["metrics", str(tmp_path / "nothing.json")]) == 1
     assert capsys.readouterr().err.startswith("error: ")
@@ -191,9 +246,17 @@ def test_paired_cells_on_the_command_line(tmp_path, capsys):
             folder.mkdir(parents=True)
             rows = {"wagle": {"1-Rouge-L": [shift + 0.1 * seed, 0.2, 0.3 + shift]}}
             (folder / "rows.json").write_text(json.dumps(rows))
-    arguments = ["paired", str(tmp_path), "npo/dense/ratio-all", "npo/wagle@gamma-1e-06/ratio-0.8", "--json"]
+    arguments = [
+        "paired",
+        str(tmp_path),
+        "npo/dense/ratio-all",
+        "npo/wagle@gamma-1e-06/ratio-0.8",
+        "--json",
+    ]
     assert cli.main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["difference"] == pytest.approx(0.5 / 3) and found["rows"] == 3 and found["seeds"] == 2
+    assert (
+        found["difference"] == pytest.approx(0.5 / 3) and found["rows"] == 3 and found["seeds"] == 2
+    )
     assert cli.main([*arguments, "--metric", "FQ"]) == 1
     assert "one of 1-Rouge-L" in capsys.readouterr().err

@@ -6,16 +6,28 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wagle import masks
+from wagle.attribution import masks
 from wagle.errors import WagleError
 
-HEADER = {"selection": "wagle", "ratio": "0.5", "gamma": "1e-06", "ties": "flat-index", "scores_sha256": "a", "model_sha256": "b"}
+HEADER = {
+    "selection": "wagle",
+    "ratio": "0.5",
+    "gamma": "1e-06",
+    "ties": "flat-index",
+    "scores_sha256": "a",
+    "model_sha256": "b",
+}
 
 
 def write(path, parts):
     shapes = {name: list(mask.shape) for name, mask in parts.items()}
     k = sum(int(mask.sum()) for mask in parts.values())
-    [counts] = masks.save([path], shapes, ((name, [masks.pack(mask)]) for name, mask in parts.items()), [HEADER | {"k": k}])
+    [counts] = masks.save(
+        [path],
+        shapes,
+        ((name, [masks.pack(mask)]) for name, mask in parts.items()),
+        [HEADER | {"k": k}],
+    )
     return counts
 
 
@@ -26,10 +38,15 @@ def test_bit_j_of_byte_i_is_flat_index_8i_plus_j():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=4), st.integers(0, 99))
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=4),
+    st.integers(0, 99),
+)
 def test_round_trip(tmp_path_factory, shapes, seed):
     generator = torch.Generator().manual_seed(seed)
-    parts = {f"p{i}": torch.rand(shape, generator=generator) < 0.5 for i, shape in enumerate(shapes)}
+    parts = {
+        f"p{i}": torch.rand(shape, generator=generator) < 0.5 for i, shape in enumerate(shapes)
+    }
     path = tmp_path_factory.mktemp("mask") / "mask.safetensors"
     counts = write(path, parts)
     loaded = dict(masks.load(path))
@@ -53,19 +70,29 @@ def test_readable_by_any_safetensors_reader(tmp_path):
 
     mask = torch.rand(4, 5) < 0.5
     write(tmp_path / "mask.safetensors", {"w": mask})
-    bits = np.unpackbits(load_file(tmp_path / "mask.safetensors")["w"].numpy(), bitorder="little")[:20]
+    bits = np.unpackbits(load_file(tmp_path / "mask.safetensors")["w"].numpy(), bitorder="little")[
+        :20
+    ]
     assert (bits.reshape(4, 5).astype(bool) == mask.numpy()).all()
 
 
 def test_wrong_k_is_refused(tmp_path):
     with pytest.raises(WagleError, match="exactly 3"):
-        masks.save([tmp_path / "m"], {"w": [4]}, [("w", [masks.pack(torch.ones(4, dtype=torch.bool))])], [HEADER | {"k": 3}])
+        masks.save(
+            [tmp_path / "m"],
+            {"w": [4]},
+            [("w", [masks.pack(torch.ones(4, dtype=torch.bool))])],
+            [HEADER | {"k": 3}],
+        )
 
 
 def test_several_masks_in_one_pass_are_the_files_of_one_each(tmp_path):
     generator = torch.Generator().manual_seed(0)
     shapes = {"a": [3, 5], "b": [8]}
-    found = [{name: torch.rand(shape, generator=generator) < share for name, shape in shapes.items()} for share in (0.2, 0.7)]
+    found = [
+        {name: torch.rand(shape, generator=generator) < share for name, shape in shapes.items()}
+        for share in (0.2, 0.7)
+    ]
     for i, parts in enumerate(found):
         write(tmp_path / f"alone{i}", parts)
     headers = [HEADER | {"k": sum(int(mask.sum()) for mask in parts.values())} for parts in found]
@@ -89,7 +116,9 @@ def test_flipped_bits_are_refused(tmp_path):
         dict(masks.load(path))
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"\xff" * 64, b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00" * 7, b"\xff" * 64, b"\x02\x00\x00\x00\x00\x00\x00\x00{}"]
+)
 def test_garbage_is_refused(tmp_path, content):
     (tmp_path / "m").write_bytes(content)
     with pytest.raises(WagleError, match="not a mask"):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from oracles import longest_common
 from scipy import stats
 
-from wagle import metrics
 from wagle.errors import WagleError
+from wagle.evaluation import metrics
 
 RNG = np.random.default_rng(0)
 P, Q = RNG.uniform(0.1, 4, 20), RNG.uniform(0.1, 4, (20, 5))
@@ -22,9 +22,13 @@ def test_truth_ratio_variants():
     geometric = stats.gmean(prob_q, axis=1)
     close = {"rtol": 1e-12}
     np.testing.assert_allclose(metrics.truth_ratio(P, Q, "wagle"), prob_q.mean(1) / prob_p, **close)
-    np.testing.assert_allclose(metrics.truth_ratio(P, Q, "wagle-code"), prob_q.mean(1) / (prob_p + 1e-12), **close)
+    np.testing.assert_allclose(
+        metrics.truth_ratio(P, Q, "wagle-code"), prob_q.mean(1) / (prob_p + 1e-12), **close
+    )
     np.testing.assert_allclose(metrics.truth_ratio(P, Q, "tofu"), prob_p / geometric, **close)
-    np.testing.assert_allclose(metrics.truth_ratio(P, Q, "open-unlearning"), geometric / (prob_p + 1e-10), **close)
+    np.testing.assert_allclose(
+        metrics.truth_ratio(P, Q, "open-unlearning"), geometric / (prob_p + 1e-10), **close
+    )
 
 
 def test_code_variant_differs_only_where_probabilities_vanish():
@@ -68,8 +72,14 @@ def test_truth_ratio_score():
     r = np.array([0.5, 1.0, 4.0])
     np.testing.assert_allclose(metrics.truth_ratio_score(r, forget=True), [0.5, 1, 0.25])
     np.testing.assert_allclose(metrics.truth_ratio_score(r, forget=False), [0, 0, 0.75])
-    np.testing.assert_allclose(metrics.truth_ratio_score(1 / r, forget=False, variant="open-unlearning"), [0, 0, 0.75])
-    np.testing.assert_allclose(metrics.truth_ratio_score(r, forget=True, variant="open-unlearning"), [0.5, 1, 0.25], rtol=1e-9)
+    np.testing.assert_allclose(
+        metrics.truth_ratio_score(1 / r, forget=False, variant="open-unlearning"), [0, 0, 0.75]
+    )
+    np.testing.assert_allclose(
+        metrics.truth_ratio_score(r, forget=True, variant="open-unlearning"),
+        [0.5, 1, 0.25],
+        rtol=1e-9,
+    )
     assert metrics.truth_ratio_score([0.0, np.inf], forget=True).tolist() == [0, 0]
     with pytest.raises(WagleError):
         metrics.truth_ratio_score([np.nan], forget=True)
@@ -86,8 +96,12 @@ def test_model_utility_is_the_harmonic_mean():
 
 def test_probabilities():
     np.testing.assert_allclose(metrics.probability([0.0, 1.0]), [1, math.exp(-1)])
-    np.testing.assert_allclose(metrics.relative_probability([0.6, 0.0], np.array([[0.2, 0.2], [0.0, 0.0]])), [0.6, 0.0])
-    np.testing.assert_allclose(metrics.relative_probability([0.5], np.array([[0.25, 0.25]]), floor=1.0), [0.25])
+    np.testing.assert_allclose(
+        metrics.relative_probability([0.6, 0.0], np.array([[0.2, 0.2], [0.0, 0.0]])), [0.6, 0.0]
+    )
+    np.testing.assert_allclose(
+        metrics.relative_probability([0.5], np.array([[0.25, 0.25]]), floor=1.0), [0.25]
+    )
 
 
 @given(st.lists(st.floats(-20, 0), min_size=1, max_size=30), st.floats(0.01, 1))
@@ -104,8 +118,14 @@ def test_min_k_edges():
 
 
 def test_min_k_plus_plus():
-    logp, mean, std = np.array([-1.0, -4.0, -2.0]), np.array([-2.0, -2.0, -2.0]), np.array([1.0, 2.0, 0.0])
-    assert metrics.min_k_plus_plus(logp, mean, std, 0.4) == -1.0  # z = 1, -1, 0 (no spread counts as 0)
+    logp, mean, std = (
+        np.array([-1.0, -4.0, -2.0]),
+        np.array([-2.0, -2.0, -2.0]),
+        np.array([1.0, 2.0, 0.0]),
+    )
+    assert (
+        metrics.min_k_plus_plus(logp, mean, std, 0.4) == -1.0
+    )  # z = 1, -1, 0 (no spread counts as 0)
     assert metrics.min_k_plus_plus(logp, mean, std, 1.0) == 0.0
 
 
@@ -128,7 +148,9 @@ def test_auroc_counts_pairs():
     from sklearn.metrics import roc_auc_score
 
     labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
-    assert metrics.auroc(positive, negative) == pytest.approx(roc_auc_score(labels, np.r_[positive, negative]), rel=1e-12)
+    assert metrics.auroc(positive, negative) == pytest.approx(
+        roc_auc_score(labels, np.r_[positive, negative]), rel=1e-12
+    )
     with pytest.raises(WagleError):
         metrics.auroc([], [1.0])
 
@@ -166,8 +188,12 @@ def test_rouge_l_recall():
 
 
 def test_accuracies():
-    assert metrics.embedding_accuracy([[0.9, 0.1, 0.2], [0.5, 0.5, 0.1], [0.1, 0.3, 0.2]]).tolist() == [1, 0, 0]
-    assert metrics.containment_accuracy(["Paris", "Rome"], ["It is PARIS.", "It is Oslo"]).tolist() == [1, 0]
+    assert metrics.embedding_accuracy(
+        [[0.9, 0.1, 0.2], [0.5, 0.5, 0.1], [0.1, 0.3, 0.2]]
+    ).tolist() == [1, 0, 0]
+    assert metrics.containment_accuracy(
+        ["Paris", "Rome"], ["It is PARIS.", "It is Oslo"]
+    ).tolist() == [1, 0]
     for bad in ([[np.nan, 0.1]], [[0.1]]):
         with pytest.raises(WagleError):
             metrics.embedding_accuracy(bad)
@@ -234,14 +260,20 @@ def test_privleak_refuses_what_is_no_auc(value):
     for arguments in ((value, 0.5), (0.5, value)):
         with pytest.raises(WagleError):
             metrics.privleak(*arguments)
-    assert metrics.privleak(0, 0) == 0 and metrics.privleak(1, 0.5) == -100 and metrics.privleak(0, 0.5) == 100
+    assert (
+        metrics.privleak(0, 0) == 0
+        and metrics.privleak(1, 0.5) == -100
+        and metrics.privleak(0, 0.5) == 100
+    )
 
 
 @pytest.mark.parametrize("sense", ["wagle-code", "open-unlearning"])
 def test_forget_quality_of_the_other_senses(sense):
     a, b = RNG.lognormal(size=30), RNG.lognormal(0.8, size=25)
     expected = stats.ks_2samp(a, b).pvalue
-    assert metrics.forget_quality(a.tolist(), b.tolist(), sense) == pytest.approx(expected, rel=1e-9)
+    assert metrics.forget_quality(a.tolist(), b.tolist(), sense) == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 def test_forget_quality_of_open_unlearning_ties_vanishing_ratios():
@@ -258,7 +290,10 @@ def test_low_precision_inputs_are_widened_first():
         expected = metrics.truth_ratio(p.astype(float), q.astype(float), variant)
         assert found.dtype == np.float64 and (found == expected).all()
     assert metrics.truth_ratio_score(np.float16([0.3]), True).dtype == np.float64
-    for result in (metrics.relative_probability(np.float16([0.3]), np.float16([[0.3]])), metrics.probability(np.float16([1.0]))):
+    for result in (
+        metrics.relative_probability(np.float16([0.3]), np.float16([[0.3]])),
+        metrics.probability(np.float16([1.0])),
+    ):
         assert result.dtype == np.float64
 
 
@@ -274,7 +309,11 @@ def test_extremes_stay_defined(recwarn):
 
 
 def test_embedding_accuracy_of_two_candidates_and_strictness():
-    assert metrics.embedding_accuracy([[0.2, 0.1], [0.1, 0.2], [0.3, 0.3]]).tolist() == [1.0, 0.0, 0.0]
+    assert metrics.embedding_accuracy([[0.2, 0.1], [0.1, 0.2], [0.3, 0.3]]).tolist() == [
+        1.0,
+        0.0,
+        0.0,
+    ]
 
 
 def test_pairs_must_match():
@@ -285,4 +324,8 @@ def test_pairs_must_match():
 
 def test_min_k_takes_the_floor_of_the_share():
     values = [-5.0, -4.0, -3.0, -2.0, -1.0]
-    assert metrics.min_k(values, 0.5) == -4.5 and metrics.min_k(values, 0.19) == -5.0 and metrics.min_k(values, 1) == -3.0
+    assert (
+        metrics.min_k(values, 0.5) == -4.5
+        and metrics.min_k(values, 0.19) == -5.0
+        and metrics.min_k(values, 1) == -3.0
+    )

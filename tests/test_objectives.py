@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wagle.errors import WagleError
-from wagle.losses import RowLoss, answer_loss
+from wagle.model.losses import RowLoss, answer_loss
 from wagle.objectives import finetune, graddiff, npo, po
 
 
@@ -38,7 +38,9 @@ def test_npo(size, x):
 
 def test_npo_gradient_nears_graddiffs_for_small_beta():
     mean = torch.tensor([2.0, 3.0], requires_grad=True)
-    forget, _ = npo.loss(RowLoss(mean, mean * 3, torch.tensor([3, 3])), RETAIN, REFERENCE, beta=1e-4)
+    forget, _ = npo.loss(
+        RowLoss(mean, mean * 3, torch.tensor([3, 3])), RETAIN, REFERENCE, beta=1e-4
+    )
     forget.sum().backward()
     assert mean.grad.tolist() == pytest.approx([-1.0, -1.0], abs=1e-3)
 
@@ -55,7 +57,9 @@ def test_answer_loss_by_hand(model, encoded):
         found = answer_loss(model, chosen, 2)
     for i, row in enumerate(chosen):
         logits = model(torch.tensor([row.ids])).logits[0, :-1].detach()
-        logp = torch.log_softmax(logits, -1)[range(len(row) - 1), list(row.ids[1:])][row.start - 1 :]
+        logp = torch.log_softmax(logits, -1)[range(len(row) - 1), list(row.ids[1:])][
+            row.start - 1 :
+        ]
         assert float(found.mean[i]) == pytest.approx(-float(logp.mean()), rel=1e-5)
         assert float(found.sum[i]) == pytest.approx(-float(logp.sum()), rel=1e-5)
         assert int(found.tokens[i]) == len(row) - row.start

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from wagle import config, grid, plan
 from wagle.cli import main
 from wagle.errors import WagleError
-from wagle.identity import ROOT
+from wagle.experiment import config, grid, plan
+from wagle.runtime.identity import ROOT
 
 PAPER = config.load(ROOT / "config" / "paper-tofu.yaml")
 CONFIGS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path.stem != "claims")
@@ -20,14 +20,22 @@ def test_parameters_are_those_that_the_models_have(model):
     found = model.config
     spec = {"source": "scratch", "hidden_size": found.hidden_size, "intermediate_size": found.intermediate_size,
             "layers": found.num_hidden_layers, "heads": found.num_attention_heads, "vocab_size": found.vocab_size}  # fmt: skip
-    assert plan.shape({"models": {"base": spec, "target": {}}}).parameters == sum(p.numel() for p in model.parameters())
+    assert plan.shape({"models": {"base": spec, "target": {}}}).parameters == sum(
+        p.numel() for p in model.parameters()
+    )
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_checkpoint_of_ones_own_is_read_from_its_config(tied, tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    size = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 50}
+    size = {
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "vocab_size": 50,
+    }
     model = LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=2, tie_word_embeddings=tied))
     model.save_pretrained(tmp_path)
     spec = {"source": "path", "path": str(tmp_path)}
@@ -38,24 +46,38 @@ def test_a_checkpoint_of_ones_own_is_read_from_its_config(tied, tmp_path):
 def test_memory_is_weights_gradients_moments_and_mask():
     n = 6_738_415_616
     by_name = {stage.name: stage for stage in plan.stages(PAPER, 75)}
-    assert 19 * n < by_name["unlearn fp32"].gpu < 19 * n + 10e9  # 17, and 2 for the copies that autocast makes
+    assert (
+        19 * n < by_name["unlearn fp32"].gpu < 19 * n + 10e9
+    )  # 17, and 2 for the copies that autocast makes
     plain = PAPER | {"unlearning": PAPER["unlearning"] | {"autocast": "none"}}
-    assert 17 * n < {stage.name: stage for stage in plan.stages(plain, 75)}["unlearn fp32"].gpu < 17 * n + 12e9
+    assert (
+        17 * n
+        < {stage.name: stage for stage in plan.stages(plain, 75)}["unlearn fp32"].gpu
+        < 17 * n + 12e9
+    )
     assert by_name["gradients"].gpu > 6 * n
-    checkpointed = PAPER | {"attribution": PAPER["attribution"] | {"activation_checkpointing": True}}
+    checkpointed = PAPER | {
+        "attribution": PAPER["attribution"] | {"activation_checkpointing": True}
+    }
     lean = {stage.name: stage for stage in plan.stages(checkpointed, 75)}["gradients"]
-    assert lean.gpu < 0.95 * 80e9 < by_name["gradients"].gpu  # an 80 GB card needs checkpointing, or a smaller token budget
+    assert (
+        lean.gpu < 0.95 * 80e9 < by_name["gradients"].gpu
+    )  # an 80 GB card needs checkpointing, or a smaller token budget
     assert lean.flops == pytest.approx(by_name["gradients"].flops * 4 / 3)
 
 
 def test_several_gpus_divide_a_training_jobs_bytes_and_leave_fewer_for_others():
     sharded = PAPER | {"resources": PAPER["resources"] | {"training_gpus": 2}}
-    one, two = ({stage.name: stage for stage in plan.stages(config, 75)} for config in (PAPER, sharded))
+    one, two = (
+        {stage.name: stage for stage in plan.stages(config, 75)} for config in (PAPER, sharded)
+    )
     whole = 2 * 6_738_415_616  # autocast's copies are not divided
     assert two["unlearn fp32"].gpu - whole > 0.5 * (one["unlearn fp32"].gpu - whole)
     assert two["unlearn fp32"].gpu < 0.6 * one["unlearn fp32"].gpu
     assert two["gradients"] == one["gradients"] and two["evaluate"] == one["evaluate"]
-    hours = [plan.makespan(list(stages.values()), plan.GPUS[2], 4, 0.4, 1e9) for stages in (one, two)]
+    hours = [
+        plan.makespan(list(stages.values()), plan.GPUS[2], 4, 0.4, 1e9) for stages in (one, two)
+    ]
     assert hours[0] < hours[1] < 2 * hours[0]
 
 

@@ -5,28 +5,48 @@ import copy
 import pytest
 import torch
 
-from wagle import precision, training
-from wagle.checkpointing import checkpointed
+from wagle.attribution.gradients import accumulate
 from wagle.errors import WagleError
-from wagle.gradients import accumulate
-from wagle.losses import answer_loss
+from wagle.model.checkpointing import checkpointed
+from wagle.model.losses import answer_loss
 from wagle.objectives import graddiff
+from wagle.training import loop, optimizers
 
-OPTIONS = {"pad_id": 2, "lr": 1e-3, "weight_decay": 0.1, "warmup": 0.1, "clip": 1.0, "token_budget": 400, "seed": 0}
+OPTIONS = {
+    "pad_id": 2,
+    "lr": 1e-3,
+    "weight_decay": 0.1,
+    "warmup": 0.1,
+    "clip": 1.0,
+    "token_budget": 400,
+    "seed": 0,
+}
 
 
 def run(model, encoded, policy, **changes):
-    model = model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[precision.weights(policy)])
-    steps = training.plan(len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2)
-    training.fit(model, encoded["forget"], encoded["retain"], steps, graddiff.loss, precision=policy, **(OPTIONS | changes))
+    model = model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[optimizers.weights(policy)])
+    steps = loop.plan(
+        len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2
+    )
+    loop.fit(
+        model,
+        encoded["forget"],
+        encoded["retain"],
+        steps,
+        graddiff.loss,
+        precision=policy,
+        **(OPTIONS | changes),
+    )
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
 def drift(policy, steps=200, lr=1e-5, size=20_000):
     """Mean displacement of weights of 1.0, and the weights, under a constant gradient: AdamW moves each by lr a step."""
     torch.manual_seed(0)
-    weight = torch.ones(size, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[precision.weights(policy)])
-    optimizer = precision.optimizer(policy, {"w": weight}, None, 0.0)
+    weight = torch.ones(
+        size, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[optimizers.weights(policy)]
+    )
+    optimizer = optimizers.optimizer(policy, {"w": weight}, None, 0.0)
     weight.requires_grad_()
     for _ in range(steps):
         weight.grad = torch.full_like(weight, 0.5)
@@ -44,21 +64,28 @@ def test_what_becomes_of_updates_below_half_a_bf16_step():
     assert set(weight.float().tolist()) <= {1 - i * 2.0**-8 for i in range(12)}
     mean, weight = drift("bf16-kahan")
     assert mean == pytest.approx(2e-3, rel=0.01)
-    assert set(weight.float().tolist()) <= {1, 1 - 2.0**-8}  # what is left stands in the compensation
+    assert set(weight.float().tolist()) <= {
+        1,
+        1 - 2.0**-8,
+    }  # what is left stands in the compensation
 
 
 def test_stochastic_rounding_is_unbiased_and_exact_where_it_can_be():
     torch.manual_seed(0)
     x = torch.full((200_000,), 1 + 2.0**-7 * 0.3)
-    assert float((precision.stochastic(x).float() - 1).mean() / 2.0**-7) == pytest.approx(0.3, abs=0.01)
+    assert float((optimizers.stochastic(x).float() - 1).mean() / 2.0**-7) == pytest.approx(
+        0.3, abs=0.01
+    )
     exact = torch.randn(1000).bfloat16().float()
     exact[:2] = torch.tensor([0.0, -0.0])
-    assert torch.equal(precision.stochastic(exact).view(torch.int16), exact.bfloat16().view(torch.int16))
+    assert torch.equal(
+        optimizers.stochastic(exact).view(torch.int16), exact.bfloat16().view(torch.int16)
+    )
 
 
-@pytest.mark.parametrize("policy", precision.POLICIES)
+@pytest.mark.parametrize("policy", optimizers.POLICIES)
 def test_frozen_weights_keep_their_bits(policy, model, encoded):
-    model = model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[precision.weights(policy)])
+    model = model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[optimizers.weights(policy)])
     with torch.no_grad():
         model.model.layers[0].mlp.up_proj.weight[0, :4] = torch.tensor([0.0, -0.0, 1.0, -1.0])
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -69,7 +96,9 @@ def test_frozen_weights_keep_their_bits(policy, model, encoded):
     kind = torch.int32 if policy == "fp32" else torch.int16
     changed = {name: after[name].view(kind) != before[name].view(kind) for name in before}
     assert not any((changed[name] & ~masks[name]).any() for name in before)
-    assert sum(int(changed[name].sum()) for name in before) > 0.1 * sum(int(mask.sum()) for mask in masks.values())
+    assert sum(int(changed[name].sum()) for name in before) > 0.1 * sum(
+        int(mask.sum()) for mask in masks.values()
+    )
 
 
 @pytest.mark.parametrize(("policy", "share"), [("bf16-stochastic", 1.0), ("bf16-kahan", 0.6)])
@@ -80,25 +109,34 @@ def test_compensated_training_ends_nearer_to_fp32_than_plain_bf16(policy, share,
         for name, p in model.named_parameters():
             p.copy_(start[name])
     options = {"lr": 5e-5, "weight_decay": 0.0}
-    exact, plain, found = (run(copy.deepcopy(model), encoded, kind, **options) for kind in ("fp32", "bf16", policy))
+    exact, plain, found = (
+        run(copy.deepcopy(model), encoded, kind, **options) for kind in ("fp32", "bf16", policy)
+    )
 
     def error(other):
-        pairs = [((other[n].float() - start[n]).flatten(), (exact[n] - start[n]).flatten()) for n in start]
+        pairs = [
+            ((other[n].float() - start[n]).flatten(), (exact[n] - start[n]).flatten())
+            for n in start
+        ]
         got, wanted = (torch.cat(part) for part in zip(*pairs, strict=True))
-        return abs(float(got @ wanted / (wanted @ wanted)) - 1) if share == 1 else float((got - wanted).norm() / wanted.norm())
+        return (
+            abs(float(got @ wanted / (wanted @ wanted)) - 1)
+            if share == 1
+            else float((got - wanted).norm() / wanted.norm())
+        )
 
     assert error(found) < share * error(plain)
 
 
 def test_masks_and_policies_agree_on_a_full_mask(model, encoded):
     ones = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()}
-    for policy in precision.POLICIES:
+    for policy in optimizers.POLICIES:
         dense = run(copy.deepcopy(model), encoded, policy)
         full = run(copy.deepcopy(model), encoded, policy, masks=ones)
         assert all(torch.equal(dense[name], full[name]) for name in dense), policy
 
 
-@pytest.mark.parametrize("policy", precision.POLICIES)
+@pytest.mark.parametrize("policy", optimizers.POLICIES)
 def test_a_killed_run_continues_to_the_same_weights(policy, model, encoded, tmp_path):
     expected = run(copy.deepcopy(model), encoded, policy)
     calls = []
@@ -111,9 +149,20 @@ def test_a_killed_run_continues_to_the_same_weights(policy, model, encoded, tmp_
 
     state = {"resume": tmp_path / "resume", "resume_seconds": 0, "identity": "me"}
     broken = copy.deepcopy(model).to(next(iter(expected.values())).dtype)
-    steps = training.plan(len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2)
+    steps = loop.plan(
+        len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2
+    )
     with pytest.raises(KeyboardInterrupt):
-        training.fit(broken, encoded["forget"], encoded["retain"], steps, killed, precision=policy, **OPTIONS, **state)
+        loop.fit(
+            broken,
+            encoded["forget"],
+            encoded["retain"],
+            steps,
+            killed,
+            precision=policy,
+            **OPTIONS,
+            **state,
+        )
     assert (tmp_path / "resume" / "state.safetensors").exists()
     again = run(copy.deepcopy(model), encoded, policy, **state)
     assert all(torch.equal(expected[name], again[name]) for name in expected)
@@ -121,9 +170,9 @@ def test_a_killed_run_continues_to_the_same_weights(policy, model, encoded, tmp_
 
 def test_unknown_policies_and_wrong_weights_are_refused(model):
     with pytest.raises(WagleError, match="bf16-kahan"):
-        precision.weights("fp16")
+        optimizers.weights("fp16")
     with pytest.raises(WagleError, match="not bf16"):
-        precision.optimizer("bf16-kahan", dict(model.named_parameters()), None, 0.0)
+        optimizers.optimizer("bf16-kahan", dict(model.named_parameters()), None, 0.0)
 
 
 def test_checkpointed_gradients_are_the_same_bits_in_evaluation_mode(model, encoded):
@@ -161,10 +210,14 @@ def full_losses(model, rows):
 
 def test_the_head_at_answer_positions_alone_changes_nothing(model, encoded, monkeypatch):
     rows, widths = encoded["forget"], []
-    handle = model.lm_head.register_forward_hook(lambda module, args, out: widths.append(out.shape[:2]))
+    handle = model.lm_head.register_forward_hook(
+        lambda module, args, out: widths.append(out.shape[:2])
+    )
     found = answer_loss(model, rows, 2)
     handle.remove()
     assert widths == [(1, int(found.tokens.sum()))]
     torch.testing.assert_close(found.mean, full_losses(model, rows), rtol=1e-6, atol=1e-6)
-    monkeypatch.setattr(model, "get_output_embeddings", lambda: None)  # a model that does not say where its head is
+    monkeypatch.setattr(
+        model, "get_output_embeddings", lambda: None
+    )  # a model that does not say where its head is
     torch.testing.assert_close(answer_loss(model, rows, 2).mean, found.mean, rtol=1e-6, atol=1e-6)

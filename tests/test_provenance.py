@@ -7,15 +7,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from wagle import provenance
 from wagle.errors import WagleError
+from wagle.runtime.files import sha256_file
+from wagle.runtime.job import recorded
+from wagle.runtime.records import read_manifest
 
 
 def job(folder, inputs=(), **params):
     return SimpleNamespace(
         rule="make",
         input=[str(path) for path in inputs],
-        output={"data": str(folder / "data.txt"), "model": str(folder / "model"), "manifest": str(folder / "manifest.json")},
+        output={
+            "data": str(folder / "data.txt"),
+            "model": str(folder / "model"),
+            "manifest": str(folder / "manifest.json"),
+        },
         params=params,
         wildcards={"seed": "1"},
         log=[],
@@ -24,7 +30,7 @@ def job(folder, inputs=(), **params):
 
 def make(folder, inputs=(), text="hello", **params):
     folder.mkdir(exist_ok=True)
-    with provenance.recorded(job(folder, inputs, **params)) as part:
+    with recorded(job(folder, inputs, **params)) as part:
         part.data.write_text(text)
         part.model.mkdir()
         (part.model / "weights").write_text(text)
@@ -33,25 +39,30 @@ def make(folder, inputs=(), text="hello", **params):
 
 def test_outputs_and_records(tmp_path):
     folder = make(tmp_path / "a", lr=1)
-    manifest = provenance.read_manifest(folder / "manifest.json")
+    manifest = read_manifest(folder / "manifest.json")
     assert set(manifest["outputs"]) == {"data.txt", "model/weights"}
-    assert manifest["outputs"]["data.txt"]["sha256"] == provenance.sha256_file(folder / "data.txt")
+    assert manifest["outputs"]["data.txt"]["sha256"] == sha256_file(folder / "data.txt")
     assert manifest["params"] == {"lr": 1} and manifest["wildcards"] == {"seed": "1"}
     run = json.loads((folder / "run.json").read_text())
-    assert run["manifest_sha256"] == provenance.sha256_file(folder / "manifest.json")
+    assert run["manifest_sha256"] == sha256_file(folder / "manifest.json")
     assert run["seconds"] >= 0 and run["peak_rss_mb"] > 0 and "torch" in run["packages"]
     assert not list(folder.glob("*.part"))
 
 
 def test_a_failed_job_leaves_nothing_under_a_final_name(tmp_path):
-    with pytest.raises(ZeroDivisionError), provenance.recorded(job(tmp_path)) as part:
+    with pytest.raises(ZeroDivisionError), recorded(job(tmp_path)) as part:
         part.data.write_text("half")
         raise ZeroDivisionError
-    assert not any((tmp_path / name).exists() for name in ("data.txt", "model", "manifest.json", "run.json"))
+    assert not any(
+        (tmp_path / name).exists() for name in ("data.txt", "model", "manifest.json", "run.json")
+    )
 
 
 def test_a_missing_output_is_an_error(tmp_path):
-    with pytest.raises(WagleError, match="wrote no output 'model'"), provenance.recorded(job(tmp_path)) as part:
+    with (
+        pytest.raises(WagleError, match="wrote no output 'model'"),
+        recorded(job(tmp_path)) as part,
+    ):
         part.data.write_text("x")
     assert not (tmp_path / "data.txt").exists()
 
@@ -59,8 +70,8 @@ def test_a_missing_output_is_an_error(tmp_path):
 def test_links_and_moved_folders(tmp_path):
     first = make(tmp_path / "a")
     second = make(tmp_path / "b", [first / "data.txt", first / "model", first / "manifest.json"])
-    links = provenance.read_manifest(second / "manifest.json")["inputs"]
-    assert links == {"../a/manifest.json": provenance.sha256_file(first / "manifest.json")}
+    links = read_manifest(second / "manifest.json")["inputs"]
+    assert links == {"../a/manifest.json": sha256_file(first / "manifest.json")}
 
 
 @pytest.mark.parametrize("victim", ["data.txt", "model/weights"])
@@ -94,7 +105,7 @@ def test_same_outputs_same_manifest(tmp_path):
 def test_stale_parts_are_cleared_and_resume_survives_failure_only(tmp_path):
     (tmp_path / "model.part").mkdir()
     (tmp_path / "model.part" / "old").write_text("x")
-    with pytest.raises(ZeroDivisionError), provenance.recorded(job(tmp_path)) as part:
+    with pytest.raises(ZeroDivisionError), recorded(job(tmp_path)) as part:
         part.resume.mkdir()
         raise ZeroDivisionError
     assert part.resume.exists()
@@ -102,17 +113,19 @@ def test_stale_parts_are_cleared_and_resume_survives_failure_only(tmp_path):
     assert not part.resume.exists() and not (tmp_path / "model" / "old").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 9}', '{"format": 1}', "\xff", "[" * 100000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 9}', '{"format": 1}', "\xff", "[" * 100000]
+)
 def test_bad_manifests_are_one_clear_error(tmp_path, text):
     (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(WagleError):
-        provenance.read_manifest(tmp_path / "manifest.json")
+        read_manifest(tmp_path / "manifest.json")
 
 
 def test_logged_jobs_exit_with_one_line(tmp_path, capfd):
     bad = job(tmp_path)
     bad.log = [str(tmp_path / "log.txt")]
-    with pytest.raises(SystemExit) as stop, provenance.recorded(bad):
+    with pytest.raises(SystemExit) as stop, recorded(bad):
         raise WagleError("the cause", "something else", "do this")
     assert stop.value.code == 1
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
@@ -130,13 +143,17 @@ def test_a_full_or_read_only_disk_leaves_nothing_half_written(tmp_path, monkeypa
         def full(*_):
             raise OSError(code, os.strerror(code))
 
-        patch.setattr(provenance, "_flush", full)
-        with pytest.raises(SystemExit), provenance.recorded(bad) as part:
+        patch.setattr("wagle.runtime.job.flush", full)
+        with pytest.raises(SystemExit), recorded(bad) as part:
             part.data.write_text("new")
             part.model.mkdir()
             (part.model / "weights").write_text("new")
     assert os.strerror(code) in capfd.readouterr().err
-    assert {path.name: path.read_bytes() for path in made.iterdir() if path.is_file() and ".part" not in path.name} == before
+    assert {
+        path.name: path.read_bytes()
+        for path in made.iterdir()
+        if path.is_file() and ".part" not in path.name
+    } == before
     assert (make(tmp_path / "a", text="new") / "data.txt").read_text() == "new"
 
 
@@ -154,4 +171,4 @@ def test_raw_files_of_one_name_keep_apart(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "rows.jsonl").write_text(folder)
     made = make(tmp_path / "a", [tmp_path / "x/rows.jsonl", tmp_path / "y/rows.jsonl"])
-    assert set(provenance.read_manifest(made / "manifest.json")["raw"]) == {"x/rows.jsonl", "y/rows.jsonl"}
+    assert set(read_manifest(made / "manifest.json")["raw"]) == {"x/rows.jsonl", "y/rows.jsonl"}

@@ -5,10 +5,10 @@ import hashlib
 import pandas as pd
 import pytest
 
-from wagle import examples, figures, plain, published, tables, timing
 from wagle.errors import WagleError
-from wagle.identity import ROOT
-from wagle.provenance import json_text, sha256_file, write_json
+from wagle.reporting import examples, figures, frames, published, tables, timing
+from wagle.runtime.files import json_text, sha256_file, write_json
+from wagle.runtime.identity import ROOT
 
 HEAD = "method,selection,metric,value,source\n"
 
@@ -17,11 +17,22 @@ def test_published_cells_beside_ours(tmp_path):
     path = tmp_path / "p.csv"
     path.write_text(HEAD + "npo,dense,FQ,0.9,Table 1\nnpo,wagle,FQ,,\n")
     ours = pd.DataFrame(
-        {"method": ["npo", "npo"], "selection": ["dense", "snip"], "metric": "FQ", "mean": [0.7, 0.5], "se": [0.1, None]}
+        {
+            "method": ["npo", "npo"],
+            "selection": ["dense", "snip"],
+            "metric": "FQ",
+            "mean": [0.7, 0.5],
+            "se": [0.1, None],
+        }
     )
     found = published.beside(ours, published.read(path)).set_index("selection")
-    assert found.loc["dense", "difference"] == pytest.approx(-0.2) and found.loc["dense", "source"] == "Table 1"
-    assert found.loc["wagle", ["published", "ours"]].isna().all() and pd.isna(found.loc["snip", "difference"])
+    assert (
+        found.loc["dense", "difference"] == pytest.approx(-0.2)
+        and found.loc["dense", "source"] == "Table 1"
+    )
+    assert found.loc["wagle", ["published", "ours"]].isna().all() and pd.isna(
+        found.loc["snip", "difference"]
+    )
     assert list(found.index) == ["dense", "wagle", "snip"]
 
 
@@ -46,14 +57,19 @@ def test_shipped_published_files_cover_their_tables_and_invent_nothing():
         ("table3", "detox", tables.suites.LAYOUTS["detox"]))}}.items():  # fmt: skip
         frame = published.read(ROOT / "config" / "published" / f"{name}.csv")
         assert set(frame["metric"]) == {metric for group in layout.values() for metric in group}
-        assert frame["value"].isna().all() or frame.loc[frame["value"].notna(), "source"].str.len().min() > 5
+        assert (
+            frame["value"].isna().all()
+            or frame.loc[frame["value"].notna(), "source"].str.len().min() > 5
+        )
 
 
 def record(folder, seconds):
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text("{}")
     run = {"seconds": seconds, "manifest_sha256": sha256_file(folder / "manifest.json")}
-    write_json(folder / "run.json", run | {"sha256": hashlib.sha256(json_text(run).encode()).hexdigest()})
+    write_json(
+        folder / "run.json", run | {"sha256": hashlib.sha256(json_text(run).encode()).hexdigest()}
+    )
     return str(folder / "manifest.json")
 
 
@@ -69,9 +85,13 @@ def test_times_add_up(tmp_path):
         "dense": {"unlearn": [record(tmp_path / "u/3", 30)]},
     }  # fmt: skip
     found = timing.table(jobs).set_index("selection")
-    assert found.loc["wagle", ["gradients (min)", "score (min)", "mask (min)"]].tolist() == pytest.approx([2, 0.2, 0.2])
+    assert found.loc[
+        "wagle", ["gradients (min)", "score (min)", "mask (min)"]
+    ].tolist() == pytest.approx([2, 0.2, 0.2])
     assert found.loc["wagle", "selection in all (min)"] == pytest.approx(2.4)
-    assert found.loc["wagle", ["unlearning (min)", "unlearning SE"]].tolist() == pytest.approx([2, 1])
+    assert found.loc["wagle", ["unlearning (min)", "unlearning SE"]].tolist() == pytest.approx(
+        [2, 1]
+    )
     assert pd.isna(found.loc["dense", "selection in all (min)"]) and found.loc["dense", "runs"] == 1
 
 
@@ -86,7 +106,13 @@ def test_a_record_of_another_run_is_not_believed(tmp_path):
 
 
 def entry(row, generated, **more):
-    return {"split": "seen", "row": row, "question": f"q{row}", "answer": f"a{row}", "generated": generated} | more
+    return {
+        "split": "seen",
+        "row": row,
+        "question": f"q{row}",
+        "answer": f"a{row}",
+        "generated": generated,
+    } | more
 
 
 def test_examples_stand_side_by_side():
@@ -105,13 +131,13 @@ def test_examples_stand_side_by_side():
 
 def test_plain_tables_survive_awkward_text():
     frame = pd.DataFrame({"a": ["50 % | of\nit_", None], "n": [0.12345, float("nan")]})
-    assert plain.markdown(frame).splitlines()[2] == "| 50 % / of it_ | 0.1235 |"
-    latex = plain.latex(frame)
+    assert frames.markdown(frame).splitlines()[2] == "| 50 % / of it_ | 0.1235 |"
+    latex = frames.latex(frame)
     assert r"50 \% | of it\_ & 0.1235 \\" in latex and r"\begin{tabular}{lr}" in latex
 
 
 def test_labels():
-    assert [plain.label(n) for n in ("npo", "graddiff-bf16-1e-5", "random", "retain_x")] == [
+    assert [frames.label(n) for n in ("npo", "graddiff-bf16-1e-5", "random", "retain_x")] == [
         "NPO",
         "GradDiff bf16-1e-5",
         "Random",
@@ -120,14 +146,28 @@ def test_labels():
 
 
 def test_gamma_axis_and_precision_table():
-    base = {"protocol": "wagle", "method": "npo", "selection": "wagle", "metric": "UE Avg", "mean": 0.5, "se": 0.1, "seeds": 2}
+    base = {
+        "protocol": "wagle",
+        "method": "npo",
+        "selection": "wagle",
+        "metric": "UE Avg",
+        "mean": 0.5,
+        "se": 0.1,
+        "seeds": 2,
+    }
     found = figures.gammas(
-        pd.DataFrame([base | {"gamma": 10.0}, base | {"gamma": None, "selection": "dense"}]), [0.5, 1.5], "UT Avg"
+        pd.DataFrame([base | {"gamma": 10.0}, base | {"gamma": None, "selection": "dense"}]),
+        [0.5, 1.5],
+        "UT Avg",
     )
-    assert found["log10(gamma/GN)"].iloc[0] == pytest.approx(1) and pd.isna(found["log10(gamma/GN)"].iloc[1])
+    assert found["log10(gamma/GN)"].iloc[0] == pytest.approx(1) and pd.isna(
+        found["log10(gamma/GN)"].iloc[1]
+    )
     moved = pd.DataFrame({"method": "m", "selection": "dense", "share": [0.2, 0.4]})
     of = {"m": {"objective": "graddiff", "precision": "bf16", "lr": 1e-5}}
-    table = figures.precisions(pd.DataFrame([base | {"method": "m", "selection": "dense"}]), moved, of, "UT Avg")
+    table = figures.precisions(
+        pd.DataFrame([base | {"method": "m", "selection": "dense"}]), moved, of, "UT Avg"
+    )
     assert table.loc[table["metric"] == "share moved", "mean"].iloc[0] == pytest.approx(0.3)
     assert set(table["precision"]) == {"bf16"} and len(table) == 2
 
@@ -139,12 +179,19 @@ def test_the_precision_figure_draws_every_line_and_its_bytes_follow_from_its_num
             of[f"m-{precision}-{i}"] = {"objective": "graddiff", "precision": precision, "lr": lr}
             for j, selection in enumerate(("dense", "magnitude", "wagle")):
                 cell = {"method": f"m-{precision}-{i}", "selection": selection}
-                moved.append(cell | {"share": 1.0 if precision == "fp32" else 0.1 + 0.3 * i - 0.05 * j})
+                moved.append(
+                    cell | {"share": 1.0 if precision == "fp32" else 0.1 + 0.3 * i - 0.05 * j}
+                )
                 value = {"protocol": "wagle", "mean": 0.5 + 0.1 * j, "se": 0.02, "seeds": 2}
                 rows += [cell | value | {"metric": metric} for metric in ("UE Avg", "UT Avg")]
     data = figures.precisions(pd.DataFrame(rows), pd.DataFrame(moved), of, "UT Avg")
     show = {"selections": ["dense", "magnitude", "wagle"], "utility": "UT Avg"}
     for name in ("a", "b"):
-        figures.draw("precision", data, show, {"svg": tmp_path / f"{name}.svg", "png": tmp_path / f"{name}.png"})
+        figures.draw(
+            "precision",
+            data,
+            show,
+            {"svg": tmp_path / f"{name}.svg", "png": tmp_path / f"{name}.png"},
+        )
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "a.png").stat().st_size > 10_000

@@ -5,18 +5,20 @@ import random
 import pytest
 import torch
 
-from wagle import precision, resume
 from wagle.errors import WagleError
+from wagle.training import optimizers, resume
 
 
 def optimizer(policy="fp32"):
     dtype = torch.float32 if policy == "fp32" else torch.bfloat16
-    made = precision.optimizer(policy, {"w": torch.nn.Parameter(torch.ones(3, 5, dtype=dtype))}, None, 0.0)
+    made = optimizers.optimizer(
+        policy, {"w": torch.nn.Parameter(torch.ones(3, 5, dtype=dtype))}, None, 0.0
+    )
     made.parameters["w"].grad = torch.full((3, 5), 0.5, dtype=dtype)
     return made
 
 
-@pytest.mark.parametrize("policy", precision.POLICIES)
+@pytest.mark.parametrize("policy", optimizers.POLICIES)
 def test_round_trip(tmp_path, policy):
     first, second = optimizer(policy), optimizer(policy)
     first.step(0.1)
@@ -24,8 +26,14 @@ def test_round_trip(tmp_path, policy):
     assert resume.take_up(tmp_path, "other", second.parameters, second) == (0, [])
     assert resume.take_up(tmp_path, "me", second.parameters, second) == (1, ["{}\n"])
     assert torch.equal(first.parameters["w"], second.parameters["w"])
-    assert all(torch.equal(value, second.tensors("w")[key]) for key, value in first.tensors("w").items())
-    assert resume.take_up(None, "me", {}, second) == resume.take_up(tmp_path / "none", "me", {}, second) == (0, [])
+    assert all(
+        torch.equal(value, second.tensors("w")[key]) for key, value in first.tensors("w").items()
+    )
+    assert (
+        resume.take_up(None, "me", {}, second)
+        == resume.take_up(tmp_path / "none", "me", {}, second)
+        == (0, [])
+    )
 
 
 def test_any_changed_bit_is_refused(tmp_path):
@@ -40,7 +48,9 @@ def test_any_changed_bit_is_refused(tmp_path):
         content[place] ^= 1 << draw.randrange(8)
         path.write_bytes(content)
         with pytest.raises(WagleError, match="is broken"):
-            resume.take_up(tmp_path, "me", weights, precision.optimizer("fp32", weights, None, 0.0))
+            resume.take_up(
+                tmp_path, "me", weights, optimizers.optimizer("fp32", weights, None, 0.0)
+            )
 
 
 def test_saving_waits_its_pause_and_takes_a_twentieth_of_the_time_at_most(monkeypatch):

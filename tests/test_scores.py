@@ -5,9 +5,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wagle import attribution, masks, tensors, topk
+from wagle.attribution import masks, topk
+from wagle.attribution.attribution import write_masks, write_scores
+from wagle.attribution.gradients import accumulate, feature_norms
 from wagle.errors import WagleError
-from wagle.gradients import accumulate, feature_norms
+from wagle.model import tensors
 
 PAD = 2
 
@@ -19,10 +21,17 @@ def inputs(model, encoded, tmp_path):
     for side in ("forget", "retain"):
         sums, _ = accumulate(model, encoded[side], PAD, 500)
         paths[side] = str(tmp_path / f"{side}.safetensors")
-        tensors.write(paths[side], {n: list(g.shape) for n, g in sums.items()}, torch.float32, sums.items())
+        tensors.write(
+            paths[side], {n: list(g.shape) for n, g in sums.items()}, torch.float32, sums.items()
+        )
     norms = feature_norms(model, encoded["forget"], PAD, 500)
     paths["activations"] = str(tmp_path / "activations.safetensors")
-    tensors.write(paths["activations"], {n: list(x.shape) for n, x in norms.items()}, torch.float32, norms.items())
+    tensors.write(
+        paths["activations"],
+        {n: list(x.shape) for n, x in norms.items()},
+        torch.float32,
+        norms.items(),
+    )
     return paths
 
 
@@ -38,26 +47,43 @@ EXPECTED = {
 @pytest.mark.parametrize("name", EXPECTED)
 def test_formula(name, checkpoint, inputs, tmp_path):
     options = {"gamma": 0.5} if name == "wagle" else {}
-    attribution.write_scores(tmp_path / "s", f"wagle.scores.{name}", checkpoint, inputs, options=options, seed=0)
+    write_scores(
+        tmp_path / "s", f"wagle.scores.{name}", checkpoint, inputs, options=options, seed=0
+    )
     weights, forget, retain, norms = (
-        load_file(p) for p in (checkpoint / "model.safetensors", inputs["forget"], inputs["retain"], inputs["activations"])
+        load_file(p)
+        for p in (
+            checkpoint / "model.safetensors",
+            inputs["forget"],
+            inputs["retain"],
+            inputs["activations"],
+        )
     )
     found = load_file(tmp_path / "s")
     assert set(found) == (set(norms) if name == "wanda" else set(weights))
     for parameter, value in found.items():
-        arrays = [x[parameter].numpy().astype(np.float64) if parameter in x else None for x in (weights, forget, retain, norms)]
+        arrays = [
+            x[parameter].numpy().astype(np.float64) if parameter in x else None
+            for x in (weights, forget, retain, norms)
+        ]
         expected = EXPECTED[name](*arrays)
-        np.testing.assert_allclose(value.numpy(), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())  # fp32 cancellation
+        np.testing.assert_allclose(
+            value.numpy(), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max()
+        )  # fp32 cancellation
 
 
 @pytest.mark.parametrize("name", ["random", *EXPECTED])
 @pytest.mark.parametrize("ratio", [0.05, 0.8, 1.0])
 def test_masks_have_their_budget(name, ratio, checkpoint, inputs, tmp_path):
     options = {"gamma": 1e-6} if name == "wagle" else {}
-    attribution.write_scores(tmp_path / "s", f"wagle.scores.{name}", checkpoint, inputs, options=options, seed=3)
+    write_scores(
+        tmp_path / "s", f"wagle.scores.{name}", checkpoint, inputs, options=options, seed=3
+    )
     select = "rows" if name == "wanda" else "global"
     paths, ratios = [tmp_path / "other", tmp_path / "m"], [0.5, ratio]
-    _, rows = attribution.write_masks(paths, tmp_path / "s", checkpoint, ratios, select, {"selection": name, "gamma": ""})
+    _, rows = write_masks(
+        paths, tmp_path / "s", checkpoint, ratios, select, {"selection": name, "gamma": ""}
+    )
     header, loaded = masks.read_header(tmp_path / "m"), dict(masks.load(tmp_path / "m"))
     shapes = tensors.parameter_shapes(checkpoint)
     assert list(loaded) == list(shapes)
@@ -70,17 +96,23 @@ def test_masks_have_their_budget(name, ratio, checkpoint, inputs, tmp_path):
         if parameter in scored:
             assert (mask.sum(1) == topk.budget(ratio, mask.shape[1])).all()
         else:
-            assert mask.all()  # embeddings, norms, head: the baseline's true budget is above the nominal ratio
+            assert (
+                mask.all()
+            )  # embeddings, norms, head: the baseline's true budget is above the nominal ratio
     assert ratio == 1.0 or header["k"] > topk.budget(ratio, header["n"])
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_few_rows_at_a_time_give_the_bytes_of_the_whole(name, checkpoint, inputs, tmp_path, monkeypatch):
+def test_a_few_rows_at_a_time_give_the_bytes_of_the_whole(
+    name, checkpoint, inputs, tmp_path, monkeypatch
+):
     options = {"gamma": 0.5} if name == "wagle" else {}
     found = []
     for piece in (1 << 18, 40):
-        monkeypatch.setattr(attribution, "PIECE", piece)
-        stats = attribution.write_scores(tmp_path / "s", f"wagle.scores.{name}", checkpoint, inputs, options=options, seed=0)
+        monkeypatch.setattr("wagle.attribution.attribution.PIECE", piece)
+        stats = write_scores(
+            tmp_path / "s", f"wagle.scores.{name}", checkpoint, inputs, options=options, seed=0
+        )
         found.append((stats, (tmp_path / "s").read_bytes()))
     assert found[0] == found[1]
 
@@ -88,8 +120,13 @@ def test_a_few_rows_at_a_time_give_the_bytes_of_the_whole(name, checkpoint, inpu
 def test_wagle_reports_which_term_dominates(checkpoint, inputs, tmp_path):
     shares = {}
     for gamma in (1e-9, 1e9):
-        shares[gamma] = attribution.write_scores(
-            tmp_path / "s", "wagle.scores.wagle", checkpoint, inputs, options={"gamma": gamma}, seed=0
+        shares[gamma] = write_scores(
+            tmp_path / "s",
+            "wagle.scores.wagle",
+            checkpoint,
+            inputs,
+            options={"gamma": gamma},
+            seed=0,
         )["share_first_term"]
     assert shares[1e-9] < 0.05
     assert shares[1e9] > 0.5
@@ -98,20 +135,29 @@ def test_wagle_reports_which_term_dominates(checkpoint, inputs, tmp_path):
 def test_random_scores_follow_the_seed(checkpoint, tmp_path):
     files = []
     for i, seed in enumerate((1, 1, 2)):
-        attribution.write_scores(tmp_path / str(i), "wagle.scores.random", checkpoint, {}, options={}, seed=seed)
+        write_scores(
+            tmp_path / str(i), "wagle.scores.random", checkpoint, {}, options={}, seed=seed
+        )
         files.append((tmp_path / str(i)).read_bytes())
     assert files[0] == files[1] != files[2]
 
 
 def test_gamma_must_be_positive(checkpoint, inputs, tmp_path):
     with pytest.raises(WagleError, match="positive"):
-        attribution.write_scores(tmp_path / "s", "wagle.scores.wagle", checkpoint, inputs, options={"gamma": 0.0}, seed=0)
+        write_scores(
+            tmp_path / "s", "wagle.scores.wagle", checkpoint, inputs, options={"gamma": 0.0}, seed=0
+        )
 
 
 def test_non_finite_scores_are_named(checkpoint, inputs, tmp_path):
     broken = load_file(inputs["forget"])
     broken["model.norm.weight"][0] = float("nan")
     inputs["forget"] = str(tmp_path / "broken.safetensors")
-    tensors.write(inputs["forget"], {n: list(x.shape) for n, x in broken.items()}, torch.float32, broken.items())
+    tensors.write(
+        inputs["forget"],
+        {n: list(x.shape) for n, x in broken.items()},
+        torch.float32,
+        broken.items(),
+    )
     with pytest.raises(WagleError, match=r"model\.norm\.weight has NaN"):
-        attribution.write_scores(tmp_path / "s", "wagle.scores.snip", checkpoint, inputs, options={}, seed=0)
+        write_scores(tmp_path / "s", "wagle.scores.snip", checkpoint, inputs, options={}, seed=0)

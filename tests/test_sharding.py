@@ -13,9 +13,13 @@ from conftest import TEMPLATE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wagle import identity, jobs, masks, models, sharding, tensors, topk
-from wagle.batching import by_length, shares
+from wagle.attribution import masks, topk
+from wagle.data.batching import by_length, shares
 from wagle.errors import WagleError
+from wagle.model import checkpoints, tensors
+from wagle.runtime import identity
+from wagle.training import launch
+from wagle.training.entry import finetuned, unlearned
 
 OPTIONS = {
     "seed": 1, "identity": "me", "adapters": None, "encoding": {"template": TEMPLATE, "max_length": 128}, "precision": "fp32",
@@ -28,7 +32,9 @@ OPTIONS = {
 def test_shares_hold_every_row_once_and_are_equally_many(lengths, budget, processes):
     found = shares(lengths, budget, processes)
     assert len(found) == processes and len({len(batches) for batches in found}) == 1
-    assert sorted(i for batches in found for batch in batches for i in batch) == list(range(len(lengths)))
+    assert sorted(i for batches in found for batch in batches for i in batch) == list(
+        range(len(lengths))
+    )
     for batches in found:
         for batch in batches:
             assert len(batch) <= 1 or len(batch) * max(lengths[i] for i in batch) <= budget
@@ -56,7 +62,7 @@ def outcome(job, folder, processes):
     """(log lines, weights, moved.json) of the cell."""
     folder.mkdir()
     out = {name: str(folder / name) for name in ("checkpoint", "log", "moved")}
-    sharding.run(jobs.unlearned, job | {"out": out}, processes)
+    launch.run(unlearned, job | {"out": out}, processes)
     weights = dict(tensors.stream(out["checkpoint"], tensors.parameter_shapes(out["checkpoint"])))
     lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
     return lines, weights, json.loads((folder / "moved").read_text())
@@ -73,16 +79,38 @@ def test_sharded_is_one_process_up_to_rounding(job, tmp_path, processes, precisi
         assert b == pytest.approx(a, **near)
     gap = max(float((one[1][name].float() - many[1][name].float()).abs().max()) for name in one[1])
     assert gap < (1e-5 if precision == "fp32" else 2e-2)
-    assert many[2]["frozen_moved"] == 0 and many[2]["selected"] == one[2]["selected"] and many[2]["share_moved"] > 0.5
+    assert (
+        many[2]["frozen_moved"] == 0
+        and many[2]["selected"] == one[2]["selected"]
+        and many[2]["share_moved"] > 0.5
+    )
 
 
 def test_fine_tuning_sharded_is_one_process_up_to_rounding(job, tmp_path):
-    options = {"lr": 1e-3, "epochs": 1, "batch_size": 4, "weight_decay": 0.0, "warmup": 0.1, "token_budget": 200, "seed": 0}
-    given = {"base": job["target"], "rows": job["rows"], "resume": job["resume"], "identity": "me", "encoding": job["encoding"]}
+    options = {
+        "lr": 1e-3,
+        "epochs": 1,
+        "batch_size": 4,
+        "weight_decay": 0.0,
+        "warmup": 0.1,
+        "token_budget": 200,
+        "seed": 0,
+    }
+    given = {
+        "base": job["target"],
+        "rows": job["rows"],
+        "resume": job["resume"],
+        "identity": "me",
+        "encoding": job["encoding"],
+    }
     found = []
     for processes in (1, 2):
-        sharding.run(jobs.finetuned, given | {"options": options, "out": str(tmp_path / str(processes))}, processes)
-        found.append(models.load(tmp_path / str(processes)).state_dict())
+        launch.run(
+            finetuned,
+            given | {"options": options, "out": str(tmp_path / str(processes))},
+            processes,
+        )
+        found.append(checkpoints.load(tmp_path / str(processes)).state_dict())
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
 
 
@@ -93,9 +121,11 @@ def test_the_processes_end_with_the_job_that_started_them(job, tmp_path):
         "def loss(forget, retain, reference):\n    pathlib.Path(f'{os.getpid()}.pid').touch()\n    time.sleep(100)\n"
     )
     out = {name: str(tmp_path / name) for name in ("checkpoint", "log", "moved")}
-    code = f"from wagle import jobs, sharding\nsharding.run(jobs.unlearned, {job | {'objective': 'waits', 'out': out}!r}, 2)"
+    code = f"from wagle.training import entry, launch\nlaunch.run(entry.unlearned, {job | {'objective': 'waits', 'out': out}!r}, 2)"
     env = os.environ | {"PYTHONPATH": f"{identity.ROOT}{os.pathsep}{tmp_path}"}
-    started = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env, stderr=subprocess.DEVNULL)
+    started = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while len(found := list(tmp_path.glob("*.pid"))) < 2:
         assert time.monotonic() < deadline and started.poll() is None

@@ -19,7 +19,8 @@ import yaml
 from slurm_node import SlurmNode, UnavailableError
 from test_workflow import Project, embedder, tiny
 
-from wagle import provenance
+from wagle.runtime.files import sha256_file
+from wagle.runtime.records import read_manifest
 
 pytestmark = pytest.mark.slurm
 
@@ -74,10 +75,20 @@ HASTE = "--slurm-init-seconds-before-status-checks 3 --max-status-checks-per-sec
 
 def experiment(model):
     config = tiny(model)
-    config |= {"keep": [], "selections": {"hungry": {"module": "hungry"}}, "examples": {"rows": 1, "selections": ["hungry"]}}
-    config["methods"] = {"slow": {"module": "slow", "lr": 1.0e-3, "epochs": 1, "weight_decay": 0.1, "ratio": 0.5}}
+    config |= {
+        "keep": [],
+        "selections": {"hungry": {"module": "hungry"}},
+        "examples": {"rows": 1, "selections": ["hungry"]},
+    }
+    config["methods"] = {
+        "slow": {"module": "slow", "lr": 1.0e-3, "epochs": 1, "weight_decay": 0.1, "ratio": 0.5}
+    }
     config["figures"] = {"density": {"selections": ["hungry"], "ratio": 0.5}}
-    config["resources"] |= {"base_mb": 2000, "gpu": 1, "gpu_stages": ["finetune", "unlearn", "evaluate"]}
+    config["resources"] |= {
+        "base_mb": 2000,
+        "gpu": 1,
+        "gpu_stages": ["finetune", "unlearn", "evaluate"],
+    }
     return config
 
 
@@ -133,7 +144,9 @@ class ClusterRun:
     def start(self, *arguments):
         with open(self.output, "w") as output:
             command = self.command("--profile", "slurm", *HASTE, *arguments)
-            self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=output, stderr=output)
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=self.env, stdout=output, stderr=output
+            )
 
     def finish(self, seconds=1500):
         """(exit code, output) of the run under way."""
@@ -149,7 +162,10 @@ class ClusterRun:
 
     def job(self, rule, state="RUNNING"):
         """Id of the Slurm job of `rule` that is in `state`; waits for it."""
-        found = until(lambda: [i for i, what in self.node.jobs(state).items() if f"rule_{rule}_" in what], f"{rule} {state}")
+        found = until(
+            lambda: [i for i, what in self.node.jobs(state).items() if f"rule_{rule}_" in what],
+            f"{rule} {state}",
+        )
         return found[0]
 
     def script(self, rule):
@@ -159,7 +175,9 @@ class ClusterRun:
             for entry in Path("/proc").glob("[0-9]*"):
                 try:
                     words = (entry / "cmdline").read_bytes().split(b"\0")
-                    if os.readlink(entry / "cwd") == str(self.folder) and any(w.endswith(f".{rule}.py".encode()) for w in words):
+                    if os.readlink(entry / "cwd") == str(self.folder) and any(
+                        w.endswith(f".{rule}.py".encode()) for w in words
+                    ):
                         return int(entry.name)
                 except OSError:
                     continue
@@ -174,27 +192,39 @@ class ClusterRun:
         until((self.folder / "held").exists, "unlearning to be at work")
         folder = self.results / "unlearned" / CELL
         assert (folder / "resume.part").exists()
-        assert not any((folder / name).exists() for name in ("manifest.json", "train.jsonl", "checkpoint"))
+        assert not any(
+            (folder / name).exists() for name in ("manifest.json", "train.jsonl", "checkpoint")
+        )
         return self.job("unlearn"), self.script("unlearn")
 
     def check(self):
         """Everything is there, byte for byte as the undisturbed run made it, and nothing is half-written."""
         kinds = [f"tables/**/*.{kind}" for kind in ("csv", "md", "tex")]
         kinds += ["figures/**/*.csv", "collected/*.csv", "**/manifest.json"]
-        files = {p.relative_to(self.truth.results): p for kind in kinds for p in self.truth.results.glob(kind)}
+        files = {
+            p.relative_to(self.truth.results): p
+            for kind in kinds
+            for p in self.truth.results.glob(kind)
+        }
         expected = {
-            name: path.read_bytes() for name, path in files.items() if not {"table4", "report"} & set(name.parts)
+            name: path.read_bytes()
+            for name, path in files.items()
+            if not {"table4", "report"} & set(name.parts)
         }  # times
         assert len(expected) > 30
-        found = {name: (self.results / name).read_bytes() for name in expected if (self.results / name).exists()}
+        found = {
+            name: (self.results / name).read_bytes()
+            for name in expected
+            if (self.results / name).exists()
+        }
         different = [str(name) for name in sorted(expected) if found.get(name) != expected[name]]
         assert not different
         assert not list(self.results.rglob("*.part"))
         for manifest in self.results.rglob("manifest.json"):
-            for name, entry in provenance.read_manifest(manifest)["outputs"].items():
+            for name, entry in read_manifest(manifest)["outputs"].items():
                 file = manifest.parent / name
                 if "unlearned" not in file.parts:  # a checkpoint there is temporary
-                    assert provenance.sha256_file(file) == entry["sha256"], file
+                    assert sha256_file(file) == entry["sha256"], file
 
 
 @pytest.fixture
@@ -228,9 +258,14 @@ def test_a_job_that_needs_more_memory_gets_it_on_its_second_attempt(begin):
     run.start()
     code, text = run.finish()
     assert code == 0, text[-6000:]
-    listed = run.node.run("squeue", "-h", "-t", "all", "-o", "%T %m %k", "--sort", "i").stdout.splitlines()
+    listed = run.node.run(
+        "squeue", "-h", "-t", "all", "-o", "%T %m %k", "--sort", "i"
+    ).stdout.splitlines()
     attempts = [line.split()[:2] for line in listed if "rule_score_" in line][-2:]
-    assert [state for state, _ in attempts] in (["FAILED", "COMPLETED"], ["OUT_OF_MEMORY", "COMPLETED"])
+    assert [state for state, _ in attempts] in (
+        ["FAILED", "COMPLETED"],
+        ["OUT_OF_MEMORY", "COMPLETED"],
+    )
     first, second = (int(memory.rstrip("M")) for _, memory in attempts)
     assert abs(second - 2 * first) <= 1  # both are rounded down
     run.check()
@@ -245,7 +280,10 @@ def test_a_job_that_is_ended_runs_again(begin, how):
     else:
         os.kill(script, signal.SIGKILL)
     code, text = run.finish()
-    said = {"SIGKILL": "Trying to restart job", "scancel": f"'{job}' failed, SLURM status is: 'CANCELLED'"}[how]
+    said = {
+        "SIGKILL": "Trying to restart job",
+        "scancel": f"'{job}' failed, SLURM status is: 'CANCELLED'",
+    }[how]
     assert code == 0 and said in text, text[-6000:]
     run.check()
 
@@ -258,7 +296,9 @@ def test_a_killed_controller_is_recovered_from_by_the_readmes_steps(begin):
     assert job in run.node.jobs("RUNNING")  # nobody waits for it any more
     run.node.run("scancel", job)
     until(lambda: not run.node.jobs("RUNNING", "COMPLETING"), "the cancelled job to end")
-    subprocess.run(run.command("--unlock"), cwd=run.folder, env=run.env, check=True, capture_output=True)
+    subprocess.run(
+        run.command("--unlock"), cwd=run.folder, env=run.env, check=True, capture_output=True
+    )
     run.start()
     code, text = run.finish()
     assert code == 0, text[-6000:]
@@ -282,14 +322,21 @@ def test_a_full_disk_stops_one_job_with_its_reason(begin):
     run = begin("unlearned")
     full = run.results / "unlearned" / CELL
     full.mkdir(parents=True)
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", full], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", full], check=False, capture_output=True
+    ).returncode:
         pytest.skip("this machine does not let us mount a small file system")
     try:
         run.start("--retries", "0")
         code, text = run.finish()
-        assert code != 0 and re.search(r"^error: .*No space left on device", text, re.M), text[-6000:]
+        assert code != 0 and re.search(r"^error: .*No space left on device", text, re.M), text[
+            -6000:
+        ]
         assert not (full / "manifest.json").exists() and not (full / "checkpoint").exists()
-        assert not (run.results / "evaluations" / CELL).exists() and not (run.results / "collected").exists()
+        assert (
+            not (run.results / "evaluations" / CELL).exists()
+            and not (run.results / "collected").exists()
+        )
     finally:
         subprocess.run(["umount", full], check=True)
     run.start()
@@ -308,14 +355,25 @@ EDITS = {
 def test_an_edit_while_jobs_are_queued_stops_the_run(begin, what):
     run = begin("unlearned")
     file, old, new = EDITS[what]
-    run.node.run("scontrol", "update", "NodeName=" + os.uname().nodename.partition(".")[0], "State=DRAIN", "Reason=test")
+    run.node.run(
+        "scontrol",
+        "update",
+        "NodeName=" + os.uname().nodename.partition(".")[0],
+        "State=DRAIN",
+        "Reason=test",
+    )
     try:
         run.start("--retries", "0")
         run.job("unlearn", "PENDING")
         text = (run.folder / file).read_text()
         (run.folder / file).write_text(text.replace(old, new))
     finally:
-        run.node.run("scontrol", "update", "NodeName=" + os.uname().nodename.partition(".")[0], "State=RESUME")
+        run.node.run(
+            "scontrol",
+            "update",
+            "NodeName=" + os.uname().nodename.partition(".")[0],
+            "State=RESUME",
+        )
     code, output = run.finish()
     assert code != 0 and "changed while this run was under way" in output, output[-6000:]
     assert not (run.results / "unlearned" / CELL / "manifest.json").exists()

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from wagle.errors import WagleError
-from wagle.statistics import paired
+from wagle.evaluation.statistics import paired
 
 
 def test_against_scipy():
@@ -39,7 +39,10 @@ def test_interval_covers_a_true_difference_of_zero():
     assert 0.92 <= covered / 400 <= 0.98
 
 
-@pytest.mark.parametrize(("first", "second"), [([1.0], [1.0]), ([1.0, 2.0], [1.0, 2.0, 3.0]), ([1.0, np.nan], [1.0, 2.0])])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [([1.0], [1.0]), ([1.0, 2.0], [1.0, 2.0, 3.0]), ([1.0, np.nan], [1.0, 2.0])],
+)
 def test_refusals(first, second):
     with pytest.raises(WagleError):
         paired(first, second)

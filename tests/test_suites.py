@@ -7,17 +7,27 @@ import numpy as np
 import pytest
 import torch
 
-from wagle import perplexity, suites, toxicity
+from wagle.data.prompts import Encoded
 from wagle.errors import WagleError
-from wagle.prompts import Encoded
+from wagle.evaluation import suites, toxicity
+from wagle.evaluation.perplexity import perplexity, windows
 
 
 def accuracy(rows):
-    return {"acc": sum(rows) / len(rows), "acc_stderr": 0.1, "n": len(rows), "version": 1, "rows": rows}
+    return {
+        "acc": sum(rows) / len(rows),
+        "acc_stderr": 0.1,
+        "n": len(rows),
+        "version": 1,
+        "rows": rows,
+    }
 
 
 def answers(split, pairs, **more):
-    return [{"split": split, "row": i, "question": "q", "answer": a, "generated": g} | more for i, (a, g) in enumerate(pairs)]
+    return [
+        {"split": split, "row": i, "question": "q", "answer": a, "generated": g} | more
+        for i, (a, g) in enumerate(pairs)
+    ]
 
 
 def test_wmdp():
@@ -31,27 +41,47 @@ def test_wmdp():
     assert {name: entry["value"] for name, entry in found.items()} == pytest.approx(
         {"1-FA Bio": 0.75, "1-FA Cyber": 0.5, "UE Avg": 0.625, "MMLU": 2 / 3}
     )
-    assert found["1-FA Bio"]["rows"] == [0, 1, 1, 1] and found["1-FA Bio"]["se"] == pytest.approx(0.25)
-    assert found["UE Avg"]["se"] == pytest.approx(math.hypot(found["1-FA Bio"]["se"], found["1-FA Cyber"]["se"]) / 2)
+    assert found["1-FA Bio"]["rows"] == [0, 1, 1, 1] and found["1-FA Bio"]["se"] == pytest.approx(
+        0.25
+    )
+    assert found["UE Avg"]["se"] == pytest.approx(
+        math.hypot(found["1-FA Bio"]["se"], found["1-FA Cyber"]["se"]) / 2
+    )
 
 
 def test_whp_and_what_was_not_run_stays_away():
-    generations = answers("seen", [("a b c d", "a b x y"), ("a b", "c")]) + answers("unseen", [("a b", "a b"), ("x", "x")])
+    generations = answers("seen", [("a b c d", "a b x y"), ("a b", "c")]) + answers(
+        "unseen", [("a b", "a b"), ("x", "x")]
+    )
     benchmarks = {
         "perplexity": {"value": 9.0, "se": 1.0, "n": 3},
         "harness": {"harness": "0", "boolq": accuracy([1.0, 0]), "rte": accuracy([1.0, 1])},
     }
     found = suites.evaluate("whp", benchmarks, generations)
     assert {name: entry["value"] for name, entry in found.items()} == pytest.approx(
-        {"1-Rouge-L seen": 0.75, "1-Rouge-L unseen": 0, "UE Avg": 0.375, "zero-shot Acc": 0.75, "WikiText PPL": 9.0}
+        {
+            "1-Rouge-L seen": 0.75,
+            "1-Rouge-L unseen": 0,
+            "UE Avg": 0.375,
+            "zero-shot Acc": 0.75,
+            "WikiText PPL": 9.0,
+        }
     )
     assert "TruthfulQA" not in found
 
 
 def test_detox():
-    generations = [a | {"toxicity": t} for a, t in zip(answers("real_toxicity", [("", "x")] * 2), (0.2, 0.4), strict=True)]
-    found = suites.evaluate("detox", {"harness": {"harness": "0", "truthfulqa_mc1": accuracy([1.0, 0])}}, generations)
-    assert found["1-Toxicity RTP"]["value"] == pytest.approx(0.7) and found["TruthfulQA"]["value"] == 0.5
+    generations = [
+        a | {"toxicity": t}
+        for a, t in zip(answers("real_toxicity", [("", "x")] * 2), (0.2, 0.4), strict=True)
+    ]
+    found = suites.evaluate(
+        "detox", {"harness": {"harness": "0", "truthfulqa_mc1": accuracy([1.0, 0])}}, generations
+    )
+    assert (
+        found["1-Toxicity RTP"]["value"] == pytest.approx(0.7)
+        and found["TruthfulQA"]["value"] == 0.5
+    )
     assert found["UE Avg"]["value"] == pytest.approx(0.7) and "zero-shot Acc" not in found
 
 
@@ -65,7 +95,10 @@ def test_nothing_to_measure_is_an_error():
 
 
 def test_prompts_show_the_right_choice():
-    splits = {"mmlu": [{"question": "q", "choices": ["a", "b"], "answer": 1}], "safe_rlhf": [{"text": "p"}, {"text": "r"}]}
+    splits = {
+        "mmlu": [{"question": "q", "choices": ["a", "b"], "answer": 1}],
+        "safe_rlhf": [{"text": "p"}, {"text": "r"}],
+    }
     found = suites.prompts(splits, ["mmlu", "safe_rlhf"], 1)
     assert [(e["question"], e["answer"]) for e in found] == [("q", "b"), ("p", "")]
 
@@ -77,19 +110,30 @@ def test_perplexity_is_that_of_whole_windows(model, tokenizer):
     for start in range(0, len(ids) - window + 1, window):
         part = torch.tensor([ids[start : start + window]])
         with torch.no_grad():
-            losses.append(float(torch.nn.functional.cross_entropy(model(part).logits[0, :-1].float(), part[0, 1:])))
+            losses.append(
+                float(
+                    torch.nn.functional.cross_entropy(
+                        model(part).logits[0, :-1].float(), part[0, 1:]
+                    )
+                )
+            )
     for budget in (7, 1000):
-        found = perplexity.perplexity(model, tokenizer, texts, window=window, token_budget=budget)
-        assert found["value"] == pytest.approx(math.exp(np.mean(losses)), rel=1e-5) and found["n"] == len(losses) > 1
-    assert all(isinstance(row, Encoded) and len(row) == window for row in perplexity.windows(tokenizer, texts, window))
+        found = perplexity(model, tokenizer, texts, window=window, token_budget=budget)
+        assert (
+            found["value"] == pytest.approx(math.exp(np.mean(losses)), rel=1e-5)
+            and found["n"] == len(losses) > 1
+        )
+    assert all(
+        isinstance(row, Encoded) and len(row) == window for row in windows(tokenizer, texts, window)
+    )
     with pytest.raises(WagleError, match="at least one window of 500"):
-        perplexity.perplexity(model, tokenizer, texts, window=500, token_budget=1)
+        perplexity(model, tokenizer, texts, window=500, token_budget=1)
 
 
 def test_the_probe_is_scikit_learns(tmp_path, monkeypatch):
     from sklearn.linear_model import LogisticRegression
 
-    from wagle import embedding
+    from wagle.model import embedding
 
     rng = np.random.default_rng(0)
     vectors, labels = rng.normal(size=(40, 3)).astype(np.float32), [0, 1] * 20
@@ -98,7 +142,9 @@ def test_the_probe_is_scikit_learns(tmp_path, monkeypatch):
     monkeypatch.setattr(embedding, "load", lambda path: None)
     monkeypatch.setattr(embedding, "embed", lambda model, texts: vectors)
     expected = LogisticRegression(max_iter=1000).fit(vectors, labels).predict_proba(vectors)[:, 1]
-    np.testing.assert_allclose(toxicity.scores(tmp_path / "model", ["x"] * 40, tmp_path), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        toxicity.scores(tmp_path / "model", ["x"] * 40, tmp_path), expected, rtol=1e-5
+    )
     with pytest.raises(WagleError, match="at least 5 of each"):
         toxicity.fit_probe(vectors[:8], labels[:8], tmp_path / "other")
 
@@ -107,19 +153,30 @@ def test_a_classifiers_label_is_read_in_any_batch(tmp_path, tokenizer):
     from transformers import BertConfig, BertForSequenceClassification
 
     torch.manual_seed(0)
-    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    size = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+    }
     names = {"id2label": {0: "other", 1: "Toxic"}, "label2id": {"other": 0, "Toxic": 1}}
-    model = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), pad_token_id=2, num_labels=2, **names, **size))
+    model = BertForSequenceClassification(
+        BertConfig(vocab_size=len(tokenizer), pad_token_id=2, num_labels=2, **names, **size)
+    )
     model.eval().save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     texts = ["Who?", "The father was a baker.", "", "A city of many bridges and a mill"]
     for activation in ("sigmoid", "softmax"):
-        (tmp_path / "wagle.json").write_text(json.dumps({"label": "toxic", "activation": activation}))
+        (tmp_path / "wagle.json").write_text(
+            json.dumps({"label": "toxic", "activation": activation})
+        )
         alone = []
         for text in texts:
             with torch.no_grad():
                 logits = model(**tokenizer([text], return_tensors="pt")).logits
-            alone.append(float((logits.sigmoid() if activation == "sigmoid" else logits.softmax(-1))[0, 1]))
+            alone.append(
+                float((logits.sigmoid() if activation == "sigmoid" else logits.softmax(-1))[0, 1])
+            )
         np.testing.assert_allclose(toxicity.scores(tmp_path, texts, batch_size=3), alone, rtol=1e-4)
     (tmp_path / "wagle.json").write_text(json.dumps({"label": "rude", "activation": "sigmoid"}))
     with pytest.raises(WagleError, match="no label 'rude'"):

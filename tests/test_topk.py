@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wagle import masks, topk
+from wagle.attribution import masks, topk
 from wagle.errors import WagleError
-from wagle.workers import workers
+from wagle.runtime.threads import workers
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -29,7 +29,9 @@ def shards(scores: torch.Tensor, cuts: list[int], other=None):
     """A stream of pieces of `scores`; every second one as dtype `other`, where one is given."""
     edges = sorted({0, len(scores), *[c % (len(scores) + 1) for c in cuts]})
     parts = [scores[a:b] for a, b in itertools.pairwise(edges)]
-    return lambda: ((f"t{i}", part.to(other) if other and i % 2 else part) for i, part in enumerate(parts))
+    return lambda: (
+        (f"t{i}", part.to(other) if other and i % 2 else part) for i, part in enumerate(parts)
+    )
 
 
 def select(stream, limits) -> list[torch.Tensor]:
@@ -47,11 +49,19 @@ def select(stream, limits) -> list[torch.Tensor]:
 def cases(draw):
     """(scores of a few distinct values, ks, cuts): ties everywhere, all equal among them."""
     n = draw(st.integers(1, 200))
-    pool = draw(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=6))
+    pool = draw(
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=6)
+    )
     dtype = draw(st.sampled_from(DTYPES))
-    values = torch.tensor(draw(st.lists(st.sampled_from(pool), min_size=n, max_size=n)), dtype=torch.float64)
+    values = torch.tensor(
+        draw(st.lists(st.sampled_from(pool), min_size=n, max_size=n)), dtype=torch.float64
+    )
     limit = torch.finfo(dtype).max
-    ks = draw(st.lists(st.sampled_from([0, 1, n // 2, n - 1, n]) | st.integers(0, n), min_size=1, max_size=10))
+    ks = draw(
+        st.lists(
+            st.sampled_from([0, 1, n // 2, n - 1, n]) | st.integers(0, n), min_size=1, max_size=10
+        )
+    )
     return values.clamp(-limit, limit).to(dtype), ks, draw(st.lists(st.integers(0, n), max_size=4))
 
 
@@ -130,9 +140,13 @@ def test_the_bytes_of_masks_are_those_of_the_first_version():
 
         scores = {name: draw(shape).to(dtype) for name, shape in shapes.items()}
         n = sum(x.numel() for x in scores.values())
-        limits = topk.thresholds(scores.items, [topk.budget(ratio, n) for ratio in (0.0, 0.1, 0.5, 0.95, 1.0)])
+        limits = topk.thresholds(
+            scores.items, [topk.budget(ratio, n) for ratio in (0.0, 0.1, 0.5, 0.95, 1.0)]
+        )
         parts = [masks for _, masks in topk.packed(scores.items, limits)]
-        found = hashlib.sha256(b"".join(part[i].bits.tobytes() for i in range(len(limits)) for part in parts))
+        found = hashlib.sha256(
+            b"".join(part[i].bits.tobytes() for i in range(len(limits)) for part in parts)
+        )
         assert found.hexdigest() == expected, (dtype, heavy)
 
 
@@ -140,7 +154,9 @@ def test_the_bytes_of_masks_are_those_of_the_first_version():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_scores_without_order_are_refused_by_name(bad, dtype):
     def stream():
-        return iter([("good", torch.ones(3)), ("model.bad.weight", torch.tensor([1.0, bad], dtype=dtype))])
+        return iter(
+            [("good", torch.ones(3)), ("model.bad.weight", torch.tensor([1.0, bad], dtype=dtype))]
+        )
 
     with pytest.raises(WagleError, match=r"model\.bad\.weight"):
         topk.thresholds(stream, [1])
@@ -164,7 +180,8 @@ def test_torch_keeps_its_threads():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "n", "k"), [(0.5, 5, 2), (0.5, 7, 4), (0.35, 10, 4), (0.45, 10, 4), (0.8, 134515008, 107612006)]
+    ("ratio", "n", "k"),
+    [(0.5, 5, 2), (0.5, 7, 4), (0.35, 10, 4), (0.45, 10, 4), (0.8, 134515008, 107612006)],
 )
 def test_budget_rounds_half_to_even_in_decimal(ratio, n, k):
     assert topk.budget(ratio, n) == k
@@ -177,7 +194,13 @@ def test_budget_refuses_what_is_no_share(ratio):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 30), st.sampled_from(DTYPES), st.integers(0, 99), st.booleans())
+@given(
+    st.integers(1, 40),
+    st.integers(1, 30),
+    st.sampled_from(DTYPES),
+    st.integers(0, 99),
+    st.booleans(),
+)
 def test_rows_take_their_own_top_with_ties_to_the_left(height, width, dtype, seed, heavy):
     generator = torch.Generator().manual_seed(seed)
     score = torch.randn((height, width), generator=generator)

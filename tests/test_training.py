@@ -8,17 +8,35 @@ import sys
 import pytest
 import torch
 
-from wagle import training, unlearning
-from wagle.encoding import encode_rows
+from wagle.data.encoding import encode_rows
 from wagle.errors import WagleError
 from wagle.objectives import finetune, graddiff, npo
+from wagle.training import loop, unlearning
 
-OPTIONS = {"pad_id": 2, "lr": 1e-3, "weight_decay": 0.1, "warmup": 0.1, "clip": 1.0, "token_budget": 10**6, "seed": 0}
+OPTIONS = {
+    "pad_id": 2,
+    "lr": 1e-3,
+    "weight_decay": 0.1,
+    "warmup": 0.1,
+    "clip": 1.0,
+    "token_budget": 10**6,
+    "seed": 0,
+}
 
 
 def run(model, encoded, masks=None, objective=graddiff.loss, **changes):
-    steps = training.plan(len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2)
-    training.fit(model, encoded["forget"], encoded["retain"], steps, objective, **(OPTIONS | changes), masks=masks)
+    steps = loop.plan(
+        len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2
+    )
+    loop.fit(
+        model,
+        encoded["forget"],
+        encoded["retain"],
+        steps,
+        objective,
+        **(OPTIONS | changes),
+        masks=masks,
+    )
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
@@ -30,7 +48,9 @@ def bits(tensor):
 def test_frozen_weights_keep_their_bits_under_weight_decay(model, encoded, dtype):
     model = model.to(dtype)
     with torch.no_grad():
-        model.model.layers[0].mlp.up_proj.weight[0, :4] = torch.tensor([0.0, -0.0, 1.0, -1.0])  # signed zeros count as bits
+        model.model.layers[0].mlp.up_proj.weight[0, :4] = torch.tensor(
+            [0.0, -0.0, 1.0, -1.0]
+        )  # signed zeros count as bits
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     generator = torch.Generator().manual_seed(0)
     masks = {name: torch.rand(p.shape, generator=generator) < 0.5 for name, p in before.items()}
@@ -39,7 +59,9 @@ def test_frozen_weights_keep_their_bits_under_weight_decay(model, encoded, dtype
     changed = {name: bits(after[name]) != bits(before[name]) for name in before}
     assert not any((changed[name] & ~masks[name]).any() for name in before)
     moved = sum(int((changed[name] & masks[name]).sum()) for name in before)
-    assert moved > 0.5 * sum(int(mask.sum()) for mask in masks.values()) * (1 if dtype == torch.float32 else 0.1)
+    assert moved > 0.5 * sum(int(mask.sum()) for mask in masks.values()) * (
+        1 if dtype == torch.float32 else 0.1
+    )
 
 
 def test_full_mask_is_dense_bit_for_bit(model, encoded):
@@ -47,7 +69,11 @@ def test_full_mask_is_dense_bit_for_bit(model, encoded):
 
     other = copy.deepcopy(model)
     dense = run(model, encoded)
-    full = run(other, encoded, {name: torch.ones_like(p, dtype=torch.bool) for name, p in other.named_parameters()})
+    full = run(
+        other,
+        encoded,
+        {name: torch.ones_like(p, dtype=torch.bool) for name, p in other.named_parameters()},
+    )
     assert all(torch.equal(dense[name], full[name]) for name in dense)
 
 
@@ -60,7 +86,11 @@ def test_weight_decay_acts_on_selected_weights_alone(model, encoded):
     steps = 2 * -(-len(encoded["forget"]) // 4)
     factor = 1.0
     for step in range(steps):
-        factor *= 1 - training.learning_rate(step, steps, OPTIONS["lr"], OPTIONS["warmup"]) * OPTIONS["weight_decay"]
+        factor *= (
+            1
+            - loop.learning_rate(step, steps, OPTIONS["lr"], OPTIONS["warmup"])
+            * OPTIONS["weight_decay"]
+        )
     torch.testing.assert_close(after["lm_head.weight"][::2], before["lm_head.weight"][::2] * factor)
     assert torch.equal(after["lm_head.weight"][1::2], before["lm_head.weight"][1::2])
 
@@ -95,8 +125,12 @@ GOLDEN = {  # of the first version of the loop: losses of forget and retain rows
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_loss_curve_is_that_of_the_first_version(name, model, encoded, tmp_path):
     generator = torch.Generator().manual_seed(1)
-    masks = {name: torch.rand(p.shape, generator=generator) < 0.5 for name, p in model.named_parameters()}
-    reference = unlearning.reference_losses(model, encoded["forget"], 2, 500) if name == "npo" else None
+    masks = {
+        name: torch.rand(p.shape, generator=generator) < 0.5 for name, p in model.named_parameters()
+    }
+    reference = (
+        unlearning.reference_losses(model, encoded["forget"], 2, 500) if name == "npo" else None
+    )
     options = {"lr": 1e-2, "token_budget": 400, "reference": reference, "log": tmp_path / "log"}
     run(model, encoded, masks, {"graddiff": graddiff, "npo": npo}[name].loss, **options)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
@@ -110,14 +144,16 @@ def test_adamw_equals_torch_on_a_dense_run(model, encoded):
 
     reference = copy.deepcopy(model)
     found = run(model, encoded, objective=finetune.loss)
-    steps = training.plan(len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2)
+    steps = loop.plan(
+        len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2
+    )
     optimizer = torch.optim.AdamW(reference.parameters(), lr=0.0, weight_decay=0.1)
     for number, step in enumerate(steps):
-        losses = training.answer_loss(reference, [encoded["forget"][i] for i in step.forget], 2)
-        retain = training.answer_loss(reference, [encoded["retain"][i] for i in step.retain], 2)
+        losses = loop.answer_loss(reference, [encoded["forget"][i] for i in step.forget], 2)
+        retain = loop.answer_loss(reference, [encoded["retain"][i] for i in step.retain], 2)
         (losses.mean.mean() + retain.mean.mean()).backward()
         torch.nn.utils.clip_grad_norm_(reference.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = training.learning_rate(number, len(steps), 1e-3, 0.1)
+        optimizer.param_groups[0]["lr"] = loop.learning_rate(number, len(steps), 1e-3, 0.1)
         optimizer.step()
         optimizer.zero_grad()
     for name, p in reference.named_parameters():
@@ -130,7 +166,9 @@ def test_schedule_is_that_of_transformers():
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
     schedule = get_linear_schedule_with_warmup(optimizer, 5, 50)
     for step in range(50):
-        assert training.learning_rate(step, 50, 3e-4, 0.1) == pytest.approx(schedule.get_last_lr()[0], rel=1e-12, abs=1e-18)
+        assert loop.learning_rate(step, 50, 3e-4, 0.1) == pytest.approx(
+            schedule.get_last_lr()[0], rel=1e-12, abs=1e-18
+        )
         optimizer.step()
         schedule.step()
 
@@ -186,30 +224,32 @@ def test_nan_gradient_stops_with_the_tensor(model, encoded):
 
 
 def test_plan_covers_each_forget_row_once_an_epoch_and_follows_the_seed():
-    steps = training.plan(10, 30, batch_size=4, seed=1, epochs=3)
+    steps = loop.plan(10, 30, batch_size=4, seed=1, epochs=3)
     assert len(steps) == 9
     for epoch in range(3):
         part = steps[3 * epoch : 3 * epoch + 3]
         assert sorted(i for s in part for i in s.forget) == list(range(10))
         drawn = [i for s in part for i in s.retain]
         assert len(set(drawn)) == 10 and max(drawn) < 30
-    assert steps == training.plan(10, 30, batch_size=4, seed=1, epochs=3)
-    assert steps != training.plan(10, 30, batch_size=4, seed=2, epochs=3)
-    assert len(training.plan(10, 30, batch_size=4, seed=1, steps=7)) == 7
+    assert steps == loop.plan(10, 30, batch_size=4, seed=1, epochs=3)
+    assert steps != loop.plan(10, 30, batch_size=4, seed=2, epochs=3)
+    assert len(loop.plan(10, 30, batch_size=4, seed=1, steps=7)) == 7
 
 
 def test_memory_that_training_frees_stays_with_the_process():
     """In a process of its own, with and without: resident pages after 256 MB were written and freed."""
     code = """
 import sys, torch
-from wagle.memory import keep_freed
+from wagle.runtime.memory import keep_freed
 kept = keep_freed() if sys.argv[1] == "keep" else False
 block = torch.zeros(1 << 26); del block
 print(int(kept), int(open("/proc/self/statm").read().split()[1]) * 4 // 1024)
 """
     found = {}
     for way in ("keep", "plain"):
-        done = subprocess.run([sys.executable, "-c", code, way], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, way], capture_output=True, text=True, check=True
+        )
         found[way] = list(map(int, done.stdout.split()))
     if not found["keep"][0]:
         pytest.skip("the C library's allocator is not glibc's")
@@ -221,7 +261,7 @@ def test_npo_reference_is_in_row_order_and_batch_free(model, encoded):
     first = unlearning.reference_losses(model, rows, 2, 1)
     second = unlearning.reference_losses(model, rows, 2, 10**6)
     torch.testing.assert_close(first.sum, second.sum, rtol=1e-5, atol=1e-5)
-    one = training.answer_loss(model, [rows[3]], 2)
+    one = loop.answer_loss(model, [rows[3]], 2)
     assert float(first.mean[3]) == pytest.approx(float(one.mean[0].detach()), rel=1e-5)
 
 
@@ -260,7 +300,11 @@ def test_lora_moves_its_own_modules_only(model, tokenizer, rows, checkpoint, see
     )  # fmt: skip
     merged, record = cell(model)
     sizes = [p.numel() for n, p in merged.named_parameters() if "q_proj" in n or "v_proj" in n]
-    assert record["selected"] == sum(sizes) and record["share_moved"] > 0.5 and record["frozen_moved"] == 0
+    assert (
+        record["selected"] == sum(sizes)
+        and record["share_moved"] > 0.5
+        and record["frozen_moved"] == 0
+    )
 
 
 def test_po_needs_refusals(model, tokenizer, rows, checkpoint):
@@ -273,5 +317,8 @@ def test_po_needs_refusals(model, tokenizer, rows, checkpoint):
 
 def test_refusals_are_drawn_once_per_row_by_seed(tokenizer, rows):
     refusals = [f"No {i}." for i in range(20)]
-    draws = [encode_rows(tokenizer, rows["forget"], refusals=refusals, seed=seed, **CELL["encoding"]) for seed in (1, 1, 2)]
+    draws = [
+        encode_rows(tokenizer, rows["forget"], refusals=refusals, seed=seed, **CELL["encoding"])
+        for seed in (1, 1, 2)
+    ]
     assert draws[0] == draws[1] != draws[2]

@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from wagle import masks, provenance
-from wagle.identity import ROOT
+from wagle.attribution import masks
+from wagle.runtime.files import sha256_file
+from wagle.runtime.identity import ROOT
+from wagle.runtime.records import read_manifest
 
 PARTS = ["Snakefile", "rules", "workflow", "wagle", "config", "profiles", "environment.yml"]
 
@@ -58,7 +60,11 @@ def tiny(embedder):
         "mine": {"module": "my_score", "options": {"power": 2.0}},
     }
     method = {"lr": 1.0e-3, "epochs": 1, "weight_decay": 0.1, "ratio": 0.5}
-    config["methods"] = {"npo": dict(method), "po": dict(method), "ascent": method | {"module": "my_objective"}}
+    config["methods"] = {
+        "npo": dict(method),
+        "po": dict(method),
+        "ascent": method | {"module": "my_objective"},
+    }
     config["evaluation"]["protocols"] = ["wagle", "tofu"]
     config["evaluation"]["generation"] = {"max_new_tokens": 4, "token_budget": 8192}
     config["evaluation"]["embedder"] = {"source": "path", "path": str(embedder)}
@@ -78,8 +84,15 @@ def make_embedder(folder, tokenizer):
     from sentence_transformers.sentence_transformer import modules as parts
     from transformers import BertConfig, BertModel
 
-    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    BertModel(BertConfig(vocab_size=len(tokenizer), pad_token_id=2, **size)).save_pretrained(folder / "bert")
+    size = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+    }
+    BertModel(BertConfig(vocab_size=len(tokenizer), pad_token_id=2, **size)).save_pretrained(
+        folder / "bert"
+    )
     tokenizer.save_pretrained(folder / "bert")
     words = parts.Transformer(str(folder / "bert"), max_seq_length=64)
     SentenceTransformer(modules=[words, parts.Pooling(8)], device="cpu").save(str(folder / "model"))
@@ -109,9 +122,22 @@ class Project:
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
     def snakemake(self, *arguments, config="tiny.yaml"):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")} | {"PYTHONPATH": str(self.folder)}
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", config, *arguments]
-        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
+        env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")} | {
+            "PYTHONPATH": str(self.folder)
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--cores",
+            "2",
+            "--configfile",
+            config,
+            *arguments,
+        ]
+        done = subprocess.run(
+            command, cwd=self.folder, env=env, capture_output=True, text=True, check=False
+        )
         return done.returncode, done.stdout + done.stderr
 
     def planned(self):
@@ -142,45 +168,80 @@ def project(tmp_path_factory, embedder):
 def test_everything_comes_out(project):
     for protocol in ("wagle", "tofu"):
         for suffix in (".csv", "_long.csv", ".md", ".tex"):
-            assert (project.results / f"tables/table1/{protocol}/table1{suffix}").stat().st_size > 100
-    for figure in ("sparsity_sweep", "ratio_sweep", "gamma_sweep", "density_module", "density_layer"):
+            assert (
+                project.results / f"tables/table1/{protocol}/table1{suffix}"
+            ).stat().st_size > 100
+    for figure in (
+        "sparsity_sweep",
+        "ratio_sweep",
+        "gamma_sweep",
+        "density_module",
+        "density_layer",
+    ):
         for kind in ("pdf", "svg", "png", "csv"):
             assert (project.results / f"figures/{figure}/{figure}.{kind}").stat().st_size > 50
     page = (project.results / "report/report.html").read_text()
     assert (
         page.count("<svg") == 5
-        and page.count("<table") == 2 * 2 + 2 + 2  # per protocol: the table and the published cells; claims, times; examples
+        and page.count("<table")
+        == 2 * 2 + 2 + 2  # per protocol: the table and the published cells; claims, times; examples
         and "http" not in re.sub(r"http://www\.w3\.org|http://purl", "", page)[:2000]
     )
 
 
 def test_metrics_table_has_every_cell_and_protocol(project):
     frame = pd.read_csv(project.results / "collected/metrics.csv")
-    expected = ["experiment", "task", "method", "selection", "ratio", "gamma", "seed", "protocol", "metric", "value"]
+    expected = [
+        "experiment",
+        "task",
+        "method",
+        "selection",
+        "ratio",
+        "gamma",
+        "seed",
+        "protocol",
+        "metric",
+        "value",
+    ]
     assert list(frame.columns)[:10] == expected
     cells = frame[["method", "selection", "ratio", "seed"]].drop_duplicates()
-    assert len(cells) == 2 + 3 * 6 + 1 + 3  # baselines, table, sparsity 0.25, ratio 0.9 for each method; gamma is not a key here
+    assert (
+        len(cells) == 2 + 3 * 6 + 1 + 3
+    )  # baselines, table, sparsity 0.25, ratio 0.9 for each method; gamma is not a key here
     assert set(frame["protocol"]) == {"wagle", "tofu"}
     assert frame["value"].notna().all() and (frame["n"] > 0).all()
 
 
 def test_masks_records_and_checkpoints(project):
-    header = masks.read_header(project.results / "masks/wagle@gamma-1e-06/seed-1/ratio-0.5/mask.safetensors")
+    header = masks.read_header(
+        project.results / "masks/wagle@gamma-1e-06/seed-1/ratio-0.5/mask.safetensors"
+    )
     scores = project.results / "scores/wagle@gamma-1e-06/seed-1"
-    assert header["k"] == round(0.5 * header["n"]) and header["selection"] == "wagle" and header["gamma"] == "1e-06"
-    assert header["scores_sha256"] == provenance.sha256_file(scores / "scores.safetensors")
-    assert header["model_sha256"] == provenance.sha256_file(project.results / "models/target/checkpoint/model.safetensors")
-    for name, share in (("npo/wagle@gamma-1e-06/ratio-0.5/seed-1", 0.5), ("po/lora/ratio-all/seed-1", None)):
+    assert (
+        header["k"] == round(0.5 * header["n"])
+        and header["selection"] == "wagle"
+        and header["gamma"] == "1e-06"
+    )
+    assert header["scores_sha256"] == sha256_file(scores / "scores.safetensors")
+    assert header["model_sha256"] == sha256_file(
+        project.results / "models/target/checkpoint/model.safetensors"
+    )
+    for name, share in (
+        ("npo/wagle@gamma-1e-06/ratio-0.5/seed-1", 0.5),
+        ("po/lora/ratio-all/seed-1", None),
+    ):
         moved = json.loads((project.results / f"unlearned/{name}/moved.json").read_text())
         assert moved["frozen_moved"] == 0 and moved["share_moved"] > 0.01
         assert share is None or moved["selected"] == header["k"]
         assert not (project.results / f"unlearned/{name}/checkpoint").exists()  # temporary
-    assert (project.results / "unlearned/ascent/dense/ratio-all/seed-1/checkpoint/model.safetensors").exists()  # kept
+    assert (
+        project.results / "unlearned/ascent/dense/ratio-all/seed-1/checkpoint/model.safetensors"
+    ).exists()  # kept
     manifests = list(project.results.rglob("manifest.json"))
     for path in manifests:
-        for name, digest in provenance.read_manifest(path)["inputs"].items():
+        for name, digest in read_manifest(path)["inputs"].items():
             if name.endswith("manifest.json"):
-                assert provenance.sha256_file(path.parent / name) == digest, f"{path} -> {name}"
+                assert sha256_file(path.parent / name) == digest, f"{path} -> {name}"
     assert len(manifests) > 60
 
 
@@ -196,7 +257,11 @@ def rules(jobs):
 
 
 def cells(jobs, rule="unlearn"):
-    return {CELL.search(what).group(1) for name, what in jobs if name.startswith(rule) and CELL.search(what)}
+    return {
+        CELL.search(what).group(1)
+        for name, what in jobs
+        if name.startswith(rule) and CELL.search(what)
+    }
 
 
 SUMMARY = {"collect", "table", "figure", "claims", "report"}
@@ -230,8 +295,8 @@ def on(selection):
 # what is changed, which rules run, which cells are unlearned anew (a predicate on the cell's id)
 CHANGES = {
     "comment": (edit("wagle/scores/wanda.py", "NEEDS =", "# a comment\nNEEDS ="), set(), None),
-    "docstring": (edit("wagle/topk.py", "Exact top-k", "The exact top-k"), set(), None),
-    "touch": (lambda p: os.utime(p.folder / "wagle/scoring.py"), set(), None),
+    "docstring": (edit("wagle/attribution/topk.py", "Exact top-k", "The exact top-k"), set(), None),
+    "touch": (lambda p: os.utime(p.folder / "wagle/evaluation/scoring.py"), set(), None),
     "key order": (lambda p: p.write({k: p.config[k] for k in sorted(p.config)}), set(), None),
     "resources": (configure(lambda c: c["resources"]["minutes"].update(unlearn=99)), set(), None),
     "GPUs": (configure(lambda c: c["resources"].update(training_gpus=2, gpu_stages=["unlearn"])), set(), None),
@@ -248,15 +313,15 @@ CHANGES = {
         REDONE | {"examples"}, lambda cell: cell.startswith("npo/"),
     ),
     "top-k": (
-        edit("wagle/topk.py", "WORDS = 1 << 15", "WORDS = 2**15"),
+        edit("wagle/attribution/topk.py", "WORDS = 1 << 15", "WORDS = 2**15"),
         RESCORED, lambda cell: "/dense" not in cell and "/lora" not in cell,
     ),
     "a metric": (
-        edit("wagle/protocols.py", "draws: int = 200", "draws: int = 100"), {"metrics", *SUMMARY}, None,
+        edit("wagle/evaluation/protocols.py", "draws: int = 200", "draws: int = 100"), {"metrics", *SUMMARY}, None,
     ),
-    "a metric's formula": (edit("wagle/metrics.py", "1 - p if sense", "1.0 - p if sense"), {"metrics", *SUMMARY}, None),
+    "a metric's formula": (edit("wagle/evaluation/metrics.py", "1 - p if sense", "1.0 - p if sense"), {"metrics", *SUMMARY}, None),
     "a shared module": (
-        edit("wagle/encoding.py", "number, row in enumerate(rows)", "number, row in enumerate(rows, 0)"),
+        edit("wagle/data/encoding.py", "number, row in enumerate(rows)", "number, row in enumerate(rows, 0)"),
         {"base", "finetune", "gradients", "activations", "examples", *RESCORED}, lambda cell: True,
     ),
     "a claim": (edit("config/claims.yaml", "tolerance: -0.01", "tolerance: -0.02"), set(), None),  # another task's
@@ -268,7 +333,7 @@ CHANGES = {
     "a method's precision": (
         configure(lambda c: c["methods"]["po"].update(precision="bf16")), REDONE | {"examples"}, lambda c: c.startswith("po/"),
     ),
-    "a figure's style": (edit("wagle/figures.py", '"font.size": 13', '"font.size": 14'), {"figure", "report"}, None),
+    "a figure's style": (edit("wagle/reporting/figures.py", '"font.size": 13', '"font.size": 14'), {"figure", "report"}, None),
     "the report's template": (edit("workflow/report/report.html.j2", "<h2>Figures", "<h2>All figures"), {"report"}, None),
     "learning rate of a method": (
         configure(lambda c: c["methods"]["po"].update(lr=2.0e-3)),
@@ -353,14 +418,21 @@ def test_a_changed_data_row_reruns_what_was_made_from_it(project, tmp_path):
     """With files as the source: a perturbed answer re-evaluates kept models, a retain row starts from the base model, whose
     tokenizer saw it; a row that fits no other stops the run.
     """
-    from wagle import data
+    from wagle.data.rows import read_rows, write_rows
 
     folder = tmp_path / "data"
     folder.mkdir()
     for role in project.config["data"]["splits"]:
         shutil.copy2(project.results / "data" / role / "rows.jsonl", folder / f"{role}.jsonl")
-    config = json.loads(json.dumps(project.config)) | {"experiment": "filed", "data_dir": str(folder), "keep": ["npo/*"]}
-    config["data"] = {"source": "files", "splits": {role: {"name": role} for role in config["data"]["splits"]}}
+    config = json.loads(json.dumps(project.config)) | {
+        "experiment": "filed",
+        "data_dir": str(folder),
+        "keep": ["npo/*"],
+    }
+    config["data"] = {
+        "source": "files",
+        "splits": {role: {"name": role} for role in config["data"]["splits"]},
+    }
     config["selections"] = {"wagle": config["selections"]["wagle"]}
     config["methods"] = {"npo": config["methods"]["npo"]}
     config["evaluation"]["protocols"] = ["wagle"]
@@ -368,9 +440,9 @@ def test_a_changed_data_row_reruns_what_was_made_from_it(project, tmp_path):
     config["examples"] = {"rows": 1, "selections": ["wagle"]}
 
     def change(role, edit):
-        rows = data.read_rows(folder / f"{role}.jsonl")
+        rows = read_rows(folder / f"{role}.jsonl")
         edit(rows[0])
-        data.write_rows(folder / f"{role}.jsonl", rows)
+        write_rows(folder / f"{role}.jsonl", rows)
         return project.planned()
 
     project.write(config)
@@ -378,7 +450,10 @@ def test_a_changed_data_row_reruns_what_was_made_from_it(project, tmp_path):
         code, text = project.snakemake()
         assert code == 0, text[-3000:]
         made = {"base", "finetune", "gradients", "score", "mask", "unlearn_and_keep"}
-        jobs = change("retain_perturbed", lambda row: row["perturbed_answer"].__setitem__(0, "Something else."))
+        jobs = change(
+            "retain_perturbed",
+            lambda row: row["perturbed_answer"].__setitem__(0, "Something else."),
+        )
         assert {job for job in jobs if job[0] == "split"} == {("split", "role=retain_perturbed")}
         assert {"evaluate", "metrics"} <= rules(jobs) and not made & rules(jobs)
         code, text = project.snakemake()
@@ -391,13 +466,20 @@ def test_a_changed_data_row_reruns_what_was_made_from_it(project, tmp_path):
         before = base.stat().st_mtime_ns, base.read_bytes()
         code, text = project.snakemake()
         assert code != 0 and "does not match any question" in text and "Traceback" not in text
-        assert (base.stat().st_mtime_ns, base.read_bytes()) == before  # the changed retain row would have made it anew
+        assert (
+            base.stat().st_mtime_ns,
+            base.read_bytes(),
+        ) == before  # the changed retain row would have made it anew
     finally:
         project.write(project.config)
 
 
 def test_training_is_given_several_gpus_but_lora_and_the_other_stages_one(project):
-    stages = {"gpu": 1, "training_gpus": 3, "gpu_stages": ["finetune", "gradients", "unlearn", "evaluate"]}
+    stages = {
+        "gpu": 1,
+        "training_gpus": 3,
+        "gpu_stages": ["finetune", "gradients", "unlearn", "evaluate"],
+    }
     project.write(project.config | {"resources": project.config["resources"] | stages})
     try:
         code, text = project.snakemake("--dry-run", "--nolock", "--forceall")
@@ -420,7 +502,9 @@ def test_training_is_given_several_gpus_but_lora_and_the_other_stages_one(projec
 
 def test_the_papers_grid_plans_whole(project):
     """3 methods x 6 selections x 6 seeds, the sweeps' further cells, and every protocol's table."""
-    code, text = project.snakemake("--dry-run", "--nolock", "--quiet", "rules", config="config/paper-tofu.yaml")
+    code, text = project.snakemake(
+        "--dry-run", "--nolock", "--quiet", "rules", config="config/paper-tofu.yaml"
+    )
     assert code == 0, text[-3000:]
     counts = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M)}
     # Wanda ratios that are not NPO's own; WAGLE ratios that are not each method's own; gammas that are not WAGLE's own
@@ -435,8 +519,12 @@ def test_an_edit_during_a_run_stops_its_jobs(project):
     env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")}
     env |= {"PYTHONPATH": str(project.folder), "WAGLE_FINGERPRINT": "0" * 64}
     command = [sys.executable, "-m", "snakemake", "-n", "--configfile", "tiny.yaml"]
-    done = subprocess.run(command, cwd=project.folder, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode != 0 and "changed while this run was under way" in done.stdout + done.stderr
+    done = subprocess.run(
+        command, cwd=project.folder, env=env, capture_output=True, text=True, check=False
+    )
+    assert (
+        done.returncode != 0 and "changed while this run was under way" in done.stdout + done.stderr
+    )
 
 
 def test_a_typo_is_named_before_anything_runs(project):
@@ -469,14 +557,19 @@ def test_a_swapped_checkpoint_is_noticed(project):
 
 def suite(project, task):
     """A small experiment of another task, on made-up text and a few questions."""
-    from wagle import data
+    from wagle.data.rows import write_rows
 
     folder = project.folder / "questions"
     folder.mkdir(exist_ok=True)
     asked = [{"question": f"Which of {i}?", "choices": ["one", "two", "three", "four"], "answer": i % 4, "subject": "law"}
              for i in range(8)]  # fmt: skip
-    data.write_rows(folder / "asked.jsonl", asked)
-    config = json.loads(json.dumps(project.config)) | {"experiment": task, "task": task, "data_dir": str(folder), "keep": []}
+    write_rows(folder / "asked.jsonl", asked)
+    config = json.loads(json.dumps(project.config)) | {
+        "experiment": task,
+        "task": task,
+        "data_dir": str(folder),
+        "keep": [],
+    }
     story = {"source": "synthetic", "name": "book", "form": "packed", "words": 24}
     passages = story | {"form": "completion", "prompt_words": 8}
     questions = {role: {"name": "asked"} for role in ("wmdp_bio", "wmdp_cyber", "mmlu")}
@@ -498,7 +591,11 @@ def suite(project, task):
     config["selections"] = {"dense": {}, "wagle": {"gamma": 1e-6}}
     method = {"lr": 1.0e-3, "epochs": 1, "weight_decay": 0.0, "ratio": 0.5}
     config["methods"] = {"graddiff": method} if task == "wmdp" else {"po": method}
-    roles = {"wmdp": ["wmdp_bio"], "whp": ["seen", "unseen"], "detox": ["real_toxicity", "safe_rlhf"]}[task]
+    roles = {
+        "wmdp": ["wmdp_bio"],
+        "whp": ["seen", "unseen"],
+        "detox": ["real_toxicity", "safe_rlhf"],
+    }[task]
     local = [role for role in questions if role in splits]
     evaluation = {
         "protocols": ["wagle"],
@@ -508,13 +605,18 @@ def suite(project, task):
     if task != "wmdp":
         evaluation["perplexity"] = {"window": 16, "token_budget": 1024}
     if task == "detox":
-        evaluation |= {"classifier": {"source": "probe"}, "embedder": config["evaluation"]["embedder"]}
+        evaluation |= {
+            "classifier": {"source": "probe"},
+            "embedder": config["evaluation"]["embedder"],
+        }
     config["evaluation"] = evaluation
     config["figures"] = {"density": {"selections": ["wagle"], "ratio": 0.5}}
     return config
 
 
-@pytest.mark.parametrize(("task", "table"), [("wmdp", "table2"), ("whp", "table3"), ("detox", "table3")])
+@pytest.mark.parametrize(
+    ("task", "table"), [("wmdp", "table2"), ("whp", "table3"), ("detox", "table3")]
+)
 def test_other_tasks_from_data_to_report(project, task, table):
     project.write(suite(project, task))
     try:
@@ -525,12 +627,22 @@ def test_other_tasks_from_data_to_report(project, task, table):
         project.write(project.config)
     folder = project.folder / "results" / task
     frame = pd.read_csv(folder / f"tables/{table}/wagle/{table}.csv")
-    assert list(frame["method"].unique()) == ["original", "retrained", "graddiff" if task == "wmdp" else "po"]
+    assert list(frame["method"].unique()) == [
+        "original",
+        "retrained",
+        "graddiff" if task == "wmdp" else "po",
+    ]
     utility = {"wmdp": "MMLU"}.get(task, "zero-shot Acc")
     assert frame[["UE Avg", utility]].notna().all().all() and frame["UE Avg"].between(0, 1).all()
     if task != "wmdp":
         assert (frame["WikiText PPL"] > 1).all() and frame["TruthfulQA"].isna().all()
     verdicts = pd.read_csv(folder / "tables/claims/claims.csv")
-    assert set(verdicts["verdict"]) <= {"reproduced", "not reproduced", "undecided", "not tested"} and len(verdicts) == 1
+    assert (
+        set(verdicts["verdict"]) <= {"reproduced", "not reproduced", "undecided", "not tested"}
+        and len(verdicts) == 1
+    )
     answers = pd.read_csv(folder / "tables/examples/examples.csv")
-    assert set(answers["model"]) >= {"Original", "Retrained"} and (folder / "report/report.html").stat().st_size > 1000
+    assert (
+        set(answers["model"]) >= {"Original", "Retrained"}
+        and (folder / "report/report.html").stat().st_size > 1000
+    )

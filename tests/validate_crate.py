@@ -19,7 +19,12 @@ from requests_cache import CachedSession
 from urllib3 import HTTPResponse
 
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"
-FORMS = ("application/ld+json, application/json", "application/ld+json", "application/ld+json, application/json;q=0.5", "*/*")
+FORMS = (
+    "application/ld+json, application/json",
+    "application/ld+json",
+    "application/ld+json, application/json;q=0.5",
+    "*/*",
+)
 
 
 class Shipped(BaseAdapter):
@@ -29,7 +34,9 @@ class Shipped(BaseAdapter):
         text = (resources.files("rocrate") / "data" / "ro-crate.jsonld").read_text(encoding="utf-8")
         body = io.BytesIO(text.replace("bioschemas.org/terms/", "bioschemas.org/").encode())
         kind = {"Content-Type": "application/ld+json"}
-        raw = HTTPResponse(body, headers=kind, status=200, preload_content=False, request_url=request.url)
+        raw = HTTPResponse(
+            body, headers=kind, status=200, preload_content=False, request_url=request.url
+        )
         return HTTPAdapter().build_response(request, raw)
 
     def close(self):
@@ -39,7 +46,9 @@ class Shipped(BaseAdapter):
 def validate(folder: str, severity: str = "required") -> subprocess.CompletedProcess:
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
-        session = CachedSession(cache_name=str(cache), expire_after=-1, backend="sqlite", allowable_codes=(200,))
+        session = CachedSession(
+            cache_name=str(cache), expire_after=-1, backend="sqlite", allowable_codes=(200,)
+        )
         session.mount("https://", Shipped())
         for form in FORMS:
             session.get(CONTEXT, headers={"Accept": form})
@@ -50,7 +59,11 @@ def validate(folder: str, severity: str = "required") -> subprocess.CompletedPro
             "--skip-availability-check", "--verbose", folder,
         ]  # fmt: skip
         return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=os.environ | {"NO_COLOR": "1", "COLUMNS": "150"}
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"NO_COLOR": "1", "COLUMNS": "150"},
         )
 
 

@@ -16,8 +16,12 @@ EXIT = {"clean": 0, "problems": 1, "stale": 3}
 
 def _print(result: dict[str, dict], protocol: str, as_json: bool) -> None:
     if as_json:
-        plain = {name: {k: v for k, v in entry.items() if k != "rows"} for name, entry in result.items()}
-        clean = json.loads(json.dumps({"protocol": protocol, "metrics": plain}), parse_constant=lambda _: None)
+        plain = {
+            name: {k: v for k, v in entry.items() if k != "rows"} for name, entry in result.items()
+        }
+        clean = json.loads(
+            json.dumps({"protocol": protocol, "metrics": plain}), parse_constant=lambda _: None
+        )
         print(json.dumps(clean, indent=1))
         return
     print(f"protocol: {protocol}")
@@ -28,12 +32,20 @@ def _print(result: dict[str, dict], protocol: str, as_json: bool) -> None:
 
 
 def _metrics(options) -> None:
-    from wagle import data, interchange, protocols, scoring
+    from wagle.data.rows import read_rows
+    from wagle.evaluation import interchange, protocols, scoring
 
     path = Path(options.log)
     if path.is_dir():  # one of our own evaluations
-        columns, generations = scoring.read_log(path / "tokens.parquet"), data.read_rows(path / "generations.jsonl")
-        reference = scoring.read_log(Path(options.reference) / "tokens.parquet") if options.reference else None
+        columns, generations = (
+            scoring.read_log(path / "tokens.parquet"),
+            read_rows(path / "generations.jsonl"),
+        )
+        reference = (
+            scoring.read_log(Path(options.reference) / "tokens.parquet")
+            if options.reference
+            else None
+        )
         protocol = options.protocol or "wagle"
         found = protocols.evaluate(protocol, columns, generations, reference)
     else:
@@ -44,18 +56,26 @@ def _metrics(options) -> None:
 
 
 def _export_log(options) -> None:
-    from wagle import data, interchange, scoring
-    from wagle.provenance import write_json
+    from wagle.data.rows import read_rows
+    from wagle.evaluation import interchange, scoring
+    from wagle.runtime.files import write_json
 
     folder = Path(options.log)
-    columns, generations = scoring.read_log(folder / "tokens.parquet"), data.read_rows(folder / "generations.jsonl")
-    reference = scoring.read_log(Path(options.reference) / "tokens.parquet") if options.reference else None
-    write_json(Path(options.output), interchange.to_open_unlearning(columns, generations, reference))
+    columns, generations = (
+        scoring.read_log(folder / "tokens.parquet"),
+        read_rows(folder / "generations.jsonl"),
+    )
+    reference = (
+        scoring.read_log(Path(options.reference) / "tokens.parquet") if options.reference else None
+    )
+    write_json(
+        Path(options.output), interchange.to_open_unlearning(columns, generations, reference)
+    )
 
 
 def _paired(options) -> None:
-    from wagle.interchange import read_json
-    from wagle.statistics import paired
+    from wagle.evaluation.interchange import read_json
+    from wagle.evaluation.statistics import paired
 
     values = []
     for name in (options.first, options.second):
@@ -64,45 +84,63 @@ def _paired(options) -> None:
         found = [read_json(path).get(options.protocol, {}) for path in files]
         if any(options.metric not in rows for rows in found):
             known = ", ".join(sorted(found[0])) if found else "nothing"
-            raise WagleError(f"{folder} has no per-row {options.metric!r} under protocol {options.protocol}", f"one of {known}")
+            raise WagleError(
+                f"{folder} has no per-row {options.metric!r} under protocol {options.protocol}",
+                f"one of {known}",
+            )
         values.append([rows[options.metric] for rows in found])
     result = paired(*values)
     if options.json:
         print(json.dumps(result._asdict()))
         return
-    print(f"{options.metric}: {options.second} - {options.first} = {result.difference:+.4f} ± {result.se:.4f}")
+    print(
+        f"{options.metric}: {options.second} - {options.first} = {result.difference:+.4f} ± {result.se:.4f}"
+    )
     print(
         f"95 % interval {result.low:+.4f} to {result.high:+.4f}, p = {result.p:.3g}, {result.rows} rows, {result.seeds} seed(s)"
     )
 
 
 def _validate(options) -> None:
-    from wagle import config, grid
+    from wagle.experiment import config, grid
 
     loaded = config.load(options.config)
     print(f"{options.config}: valid, {len(grid.all_cells(loaded))} cells")
 
 
 def _plan(options) -> None:
-    from wagle import config, plan
+    from wagle.experiment import config, plan
 
     loaded, speed = config.load(options.config, data_dir=options.data_dir), options.disk * 1e9
-    print(plan.text(loaded, options.config, tokens=options.tokens, fraction=options.fraction, disk_speed=speed))
+    print(
+        plan.text(
+            loaded,
+            options.config,
+            tokens=options.tokens,
+            fraction=options.fraction,
+            disk_speed=speed,
+        )
+    )
 
 
 def _harness(options) -> None:
-    from wagle import harness
+    from wagle.evaluation import harness
 
-    found = harness.evaluate(options.model, options.tasks.split(","), data_dir=options.data_dir, limit=options.limit)
+    found = harness.evaluate(
+        options.model, options.tasks.split(","), data_dir=options.data_dir, limit=options.limit
+    )
     print(json.dumps(found, indent=1))
 
 
 def _audit(options) -> int:
-    from wagle import audit, lineage
+    from wagle.audit import audit, lineage
 
     if options.cell:
         line = lineage.lineage(options.results, options.cell)
-        print(json.dumps(lineage.as_json(line), indent=1) if options.json else lineage.text(line), end="\n" * options.json)
+        print(
+            json.dumps(lineage.as_json(line), indent=1) if options.json else lineage.text(line),
+            end="\n" * options.json,
+        )
         return 0 if all(step.status.startswith("intact") for step in line.steps) else 1
     if options.rerun:
         return _rerun(options)
@@ -117,19 +155,29 @@ def _audit(options) -> int:
 def _rerun(options) -> int:
     import tempfile
 
-    from wagle import rerun
+    from wagle.audit import rerun
 
     beside = Path(options.results).resolve().parent
-    with tempfile.TemporaryDirectory(prefix="rerun-", dir=beside if os.access(beside, os.W_OK) else None) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix="rerun-", dir=beside if os.access(beside, os.W_OK) else None
+    ) as scratch:
         found = rerun.rerun(
-            options.results, options.rerun, seed=options.seed, configfile=options.configfile, scratch=Path(scratch)
+            options.results,
+            options.rerun,
+            seed=options.seed,
+            configfile=options.configfile,
+            scratch=Path(scratch),
         )
-    print(json.dumps([outcome._asdict() for outcome in found], indent=1) if options.json else rerun.text(found).rstrip())
+    print(
+        json.dumps([outcome._asdict() for outcome in found], indent=1)
+        if options.json
+        else rerun.text(found).rstrip()
+    )
     return 0 if all(outcome.good for outcome in found) else 1
 
 
 def _compare(options) -> int:
-    from wagle import compare
+    from wagle.audit import compare
 
     if options.bytes:
         alike, unlike, measured = compare.same_bytes(options.first, options.second)
@@ -140,35 +188,46 @@ def _compare(options) -> int:
             print(f"{count:8d} files alike under {folder}")
         print("".join(f"different: {path}\n" for path in unlike), end="")
         print("".join(f"different, as it measures the run: {path}\n" for path in measured), end="")
-        print(f"{sum(alike.values())} alike, {len(unlike)} different, {len(measured)} that measure the run")
+        print(
+            f"{sum(alike.values())} alike, {len(unlike)} different, {len(measured)} that measure the run"
+        )
         return 1 if unlike else 0
-    found, reasons = compare.differences(options.first, options.second), compare.causes(options.first, options.second)
+    found, reasons = (
+        compare.differences(options.first, options.second),
+        compare.causes(options.first, options.second),
+    )
     if options.json:
         names = ("both", "only_first", "only_second")
         value = dict(zip(names, found, strict=True)) | {"done_differently": reasons}
         value["both"] = [difference._asdict() for difference in found[0]]
         print(json.dumps(json.loads(json.dumps(value), parse_constant=lambda _: None), indent=1))
     else:
-        print(compare.text(options.first, options.second, found, reasons, most=options.most), end="")
+        print(
+            compare.text(options.first, options.second, found, reasons, most=options.most), end=""
+        )
     return 0
 
 
 def _crate(options) -> None:
-    from wagle import crate, rerun
+    from wagle.audit import rerun, ro_crate
 
     config = rerun.read_config(Path(options.results), options.configfile)
-    done = crate.build(options.results, options.output, config, options.licence)
-    print(f"{options.output}: {done['files']} files, {done['bytes'] / 1e6:.1f} MB; {done['left_out']} files of weights left out")
+    done = ro_crate.build(options.results, options.output, config, options.licence)
+    print(
+        f"{options.output}: {done['files']} files, {done['bytes'] / 1e6:.1f} MB; {done['left_out']} files of weights left out"
+    )
 
 
 def _export(options) -> None:
-    from wagle import card
+    from wagle.audit import model_card
 
-    print(card.export(options.results, options.cell, options.folder, options.licence))
+    print(model_card.export(options.results, options.cell, options.folder, options.licence))
 
 
 def parser() -> argparse.ArgumentParser:
-    root = argparse.ArgumentParser(prog="wagle", description="Metrics, comparisons and checks outside the pipeline.")
+    root = argparse.ArgumentParser(
+        prog="wagle", description="Metrics, comparisons and checks outside the pipeline."
+    )
     commands = root.add_subparsers(dest="command", required=True)
 
     def command(name, function, help):
@@ -176,16 +235,26 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    sub = command("metrics", _metrics, "metrics of an evaluation: our folder, TOFU's aggregated log or open-unlearning's JSON")
+    sub = command(
+        "metrics",
+        _metrics,
+        "metrics of an evaluation: our folder, TOFU's aggregated log or open-unlearning's JSON",
+    )
     sub.add_argument("log")
-    sub.add_argument("--reference", help="the retrained model's evaluation of the same kind (forget quality)")
+    sub.add_argument(
+        "--reference", help="the retrained model's evaluation of the same kind (forget quality)"
+    )
     sub.add_argument("--protocol", choices=("wagle", "wagle-code", "tofu", "open-unlearning"))
     sub.add_argument("--json", action="store_true")
-    sub = command("export-log", _export_log, "write one of our evaluations as open-unlearning's JSON")
+    sub = command(
+        "export-log", _export_log, "write one of our evaluations as open-unlearning's JSON"
+    )
     sub.add_argument("log", help="folder with tokens.parquet and generations.jsonl")
     sub.add_argument("output")
     sub.add_argument("--reference")
-    sub = command("paired", _paired, "compare two cells of a results folder row by row, over all their seeds")
+    sub = command(
+        "paired", _paired, "compare two cells of a results folder row by row, over all their seeds"
+    )
     sub.add_argument("results", help="such as results/quick")
     sub.add_argument("first", help="cell without its seed, such as npo/dense/ratio-all")
     sub.add_argument("second")
@@ -194,39 +263,88 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true")
     sub = command("validate", _validate, "check an experiment's YAML file")
     sub.add_argument("config")
-    sub = command("plan", _plan, "what an experiment will take: memory, FLOPs, disk and time by stage, from the model's shape")
+    sub = command(
+        "plan",
+        _plan,
+        "what an experiment will take: memory, FLOPs, disk and time by stage, from the model's shape",
+    )
     sub.add_argument("config")
-    sub.add_argument("--data-dir", default=".", help="stands in for the config's data_dir where that is not set; nothing is read")
-    sub.add_argument("--tokens", type=int, default=75, help="mean tokens of a text (TOFU: 59 to 75)")
+    sub.add_argument(
+        "--data-dir",
+        default=".",
+        help="stands in for the config's data_dir where that is not set; nothing is read",
+    )
+    sub.add_argument(
+        "--tokens", type=int, default=75, help="mean tokens of a text (TOFU: 59 to 75)"
+    )
     sub.add_argument("--fraction", type=float, default=0.4, help="achieved share of a GPU's peak")
     sub.add_argument("--disk", type=float, default=1.0, help="GB/s")
     sub = command("harness", _harness, "WMDP and MMLU through lm-evaluation-harness")
     sub.add_argument("model", help="checkpoint folder")
     sub.add_argument("--tasks", default="wmdp_bio,wmdp_cyber,mmlu")
-    sub.add_argument("--data-dir", help="folder with wmdp/ and mmlu/; without it, the hub's data sets")
-    sub.add_argument("--limit", type=int, help="questions per task (a slice spread over the whole file)")
-    sub = command("audit", _audit, "is a results folder what its records say, and do they fit each other and the code?")
+    sub.add_argument(
+        "--data-dir", help="folder with wmdp/ and mmlu/; without it, the hub's data sets"
+    )
+    sub.add_argument(
+        "--limit", type=int, help="questions per task (a slice spread over the whole file)"
+    )
+    sub = command(
+        "audit",
+        _audit,
+        "is a results folder what its records say, and do they fit each other and the code?",
+    )
     sub.add_argument("results", help="such as results/quick")
-    sub.add_argument("--cell", help="where one number comes from, such as 'npo wagle retain-acc' (also ratio=, seed=, protocol=)")
+    sub.add_argument(
+        "--cell",
+        help="where one number comes from, such as 'npo wagle retain-acc' (also ratio=, seed=, protocol=)",
+    )
     sub.add_argument("--json", action="store_true")
-    sub.add_argument("--rerun", type=int, metavar="N", help="run N jobs, drawn at random, again in a scratch folder and compare")
+    sub.add_argument(
+        "--rerun",
+        type=int,
+        metavar="N",
+        help="run N jobs, drawn at random, again in a scratch folder and compare",
+    )
     sub.add_argument("--seed", type=int, default=0, help="of that draw")
-    sub.add_argument("--configfile", help="the experiment's config for --rerun; without it, the one that the audit target kept")
+    sub.add_argument(
+        "--configfile",
+        help="the experiment's config for --rerun; without it, the one that the audit target kept",
+    )
     sub.add_argument("--most", type=int, default=10, help="paths listed of each class")
-    sub = command("compare", _compare, "two results folders: numbers that differ, and what was done differently")
+    sub = command(
+        "compare",
+        _compare,
+        "two results folders: numbers that differ, and what was done differently",
+    )
     sub.add_argument("first")
     sub.add_argument("second")
-    sub.add_argument("--bytes", action="store_true", help="compare every artifact's bytes; exit code 1 where any differ")
+    sub.add_argument(
+        "--bytes",
+        action="store_true",
+        help="compare every artifact's bytes; exit code 1 where any differ",
+    )
     sub.add_argument("--json", action="store_true")
     sub.add_argument("--most", type=int, default=20, help="lines of each kind")
-    sub = command("crate", _crate, "pack a results folder, without weights, as an RO-Crate with checksums")
+    sub = command(
+        "crate", _crate, "pack a results folder, without weights, as an RO-Crate with checksums"
+    )
     sub.add_argument("results")
     sub.add_argument("output", help="a .zip, or a new folder")
-    sub.add_argument("--licence", required=True, help="of the results, as an address such as https://spdx.org/licenses/CC-BY-4.0")
-    sub.add_argument("--configfile", help="the experiment's config; without it, the one that the audit target kept")
+    sub.add_argument(
+        "--licence",
+        required=True,
+        help="of the results, as an address such as https://spdx.org/licenses/CC-BY-4.0",
+    )
+    sub.add_argument(
+        "--configfile",
+        help="the experiment's config; without it, the one that the audit target kept",
+    )
     sub = command("export", _export, "copy one unlearned model out, with a model card")
     sub.add_argument("results")
-    sub.add_argument("cell", help="id of a cell whose checkpoint was kept, such as npo/wagle@gamma-1e-06/ratio-0.8/seed-1")
+    sub.add_argument(
+        "cell",
+        help="id of a cell whose checkpoint was kept, such as npo/wagle@gamma-1e-06/ratio-0.8/seed-1",
+    )
     sub.add_argument("folder", help="a new folder")
     sub.add_argument("--licence", required=True, help="of the model, such as apache-2.0")
     return root

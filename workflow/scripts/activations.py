@@ -1,7 +1,7 @@
 """Input-feature norms of every linear layer on forget rows, for Wanda."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
@@ -10,20 +10,24 @@ import json
 import numpy as np
 import torch
 
-from wagle import data, models, tensors
-from wagle.encoding import encode_rows
-from wagle.gradients import feature_norms
-from wagle.provenance import recorded
+from wagle.attribution.gradients import feature_norms
+from wagle.data.encoding import encode_rows
+from wagle.data.rows import read_rows
+from wagle.model import checkpoints, tensors
+from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
     options = params["attribution"]
-    rows = data.read_rows(snakemake.input.rows[0])
+    rows = read_rows(snakemake.input.rows[0])
     rng = np.random.default_rng([int(snakemake.wildcards.draw.removeprefix("seed-")), 4])
     picks = sorted(rng.permutation(len(rows))[: options["calibration_samples"]])
     checkpoint = snakemake.input.model[0]
-    model, tokenizer = models.load(checkpoint, options["precision"]), models.load_tokenizer(checkpoint)
+    model, tokenizer = (
+        checkpoints.load(checkpoint, options["precision"]),
+        checkpoints.load_tokenizer(checkpoint),
+    )
     encoded = encode_rows(tokenizer, [rows[i] for i in picks], **params["encoding"])
     norms = feature_norms(model, encoded, tokenizer.pad_token_id, options["token_budget"])
     shapes = {name: list(x.shape) for name, x in norms.items()}

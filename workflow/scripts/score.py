@@ -1,7 +1,7 @@
 """Scores of one selection, tensor by tensor."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
@@ -9,8 +9,9 @@ import json
 
 import torch
 
-from wagle import attribution
-from wagle.provenance import recorded, write_json
+from wagle.attribution.attribution import write_scores
+from wagle.runtime.files import write_json
+from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
@@ -19,7 +20,12 @@ with recorded(snakemake) as part:
     options = json.loads(snakemake.params.options) | ({"gamma": float(gamma)} if gamma else {})
     draw = snakemake.wildcards.draw.removeprefix("seed-")
     seed = int(draw) if draw.isdigit() else 0
-    stats = attribution.write_scores(
-        part.scores, snakemake.params.implementation, snakemake.input.model[0], inputs, options=options, seed=seed
+    stats = write_scores(
+        part.scores,
+        snakemake.params.implementation,
+        snakemake.input.model[0],
+        inputs,
+        options=options,
+        seed=seed,
     )
     write_json(part.stats, stats)

@@ -1,19 +1,20 @@
 """Rows of one split, checked, as rows.jsonl."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
 import json
 
-from wagle import data, sources
-from wagle.provenance import recorded
+from wagle.data.rows import write_rows
+from wagle.data.sources import load_split
+from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     params = json.loads(snakemake.params.data)
     role = params["role"]
     config = snakemake.config
-    rows = sources.load_split(role, params["spec"], config["data"], config["data_dir"])
-    data.write_rows(part.rows, rows)
+    rows = load_split(role, params["spec"], config["data"], config["data_dir"])
+    write_rows(part.rows, rows)
     print(f"{role}: {len(rows)} rows from {params['sources']}")

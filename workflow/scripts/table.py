@@ -1,14 +1,14 @@
 """A task's main table: mean and standard error over seeds of each method and selection; and the same beside the published."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
 import json
 
-from wagle import plain, published, tables
-from wagle.provenance import recorded
+from wagle.reporting import frames, published, tables
+from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     cells, task = json.loads(snakemake.params.cells), snakemake.params.task
@@ -21,4 +21,4 @@ with recorded(snakemake) as part:
     part.latex.write_text(tables.latex(summary, layout), encoding="utf-8")
     compared = published.beside(summary, published.read(snakemake.input.published))
     compared.to_csv(part.published, index=False)
-    part.published_markdown.write_text(plain.markdown(compared), encoding="utf-8")
+    part.published_markdown.write_text(frames.markdown(compared), encoding="utf-8")

@@ -1,7 +1,7 @@
 """One cell: unlearn, check what moved, save; on the job's GPUs, LoRA on one of them."""
 
 # ruff: noqa: E402
-from wagle.warm import hand_over
+from wagle.runtime.warm import hand_over
 
 hand_over()
 
@@ -9,9 +9,10 @@ import json
 
 import torch
 
-from wagle import jobs, sharding
-from wagle.cells import Cell
-from wagle.provenance import recorded
+from wagle.experiment.cells import Cell
+from wagle.runtime.job import recorded
+from wagle.training import launch
+from wagle.training.entry import unlearned
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
@@ -30,4 +31,8 @@ with recorded(snakemake) as part:
         "method": params["method"],
         "adapters": params["adapters"] if lora else None,
     }
-    sharding.run(jobs.unlearned, job | params["unlearning"] | params["overrides"], 1 if lora else snakemake.resources.gpu)
+    launch.run(
+        unlearned,
+        job | params["unlearning"] | params["overrides"],
+        1 if lora else snakemake.resources.gpu,
+    )

@@ -1,0 +1,233 @@
+"""Other projects' evaluation files: TOFU's aggregated logs read, open-unlearning's JSON read and written.
+
+Both become `SplitLosses` by split, on which wagle/evaluation/protocols.py works; our own logs become open-unlearning's JSON, so its
+tools read them. Files come from strangers: sizes, types and lengths are checked, every fault is one WagleError.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from wagle.errors import WagleError
+from wagle.evaluation import protocols
+from wagle.evaluation.metrics import ks_p, truth_ratio
+from wagle.evaluation.protocols import ALL_SPLITS, PROTOCOLS, Log, SplitLosses
+
+MAX_BYTES = 512 * 2**20
+TOFU_FILES = {
+    "forget": "eval_log_forget.json",
+    "retain": "eval_log.json",
+    "real authors": "eval_real_author_wo_options.json",
+    "world facts": "eval_real_world_wo_options.json",
+}
+PREFIXES = {"forget": "forget", "retain": "retain", "real authors": "ra", "world facts": "wf"}
+# our metric -> open-unlearning's key
+NAMES = {
+    "forget quality": "forget_quality",
+    "model utility": "model_utility",
+    "exact memorization": "exact_memorization",
+    "extraction strength": "extraction_strength",
+    **{f"{name} truth ratio": f"{prefix}_Truth_Ratio" for name, prefix in PREFIXES.items()},
+    "forget truth ratio": "forget_truth_ratio",
+    "MIA loss": "mia_loss",
+    "MIA zlib": "mia_zlib",
+    "MIA min-k": "mia_min_k",
+    "MIA min-k++": "mia_min_k_plus_plus",
+    "privleak": "privleak",
+}
+
+
+def read_json(path: str | Path):
+    """The JSON value in `path`. Raises WagleError when it is missing, too large or not JSON."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise WagleError(f"{path} has {path.stat().st_size} bytes", f"at most {MAX_BYTES}")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WagleError(f"{path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise WagleError(f"{path} is not JSON: {error}") from None
+
+
+def _column(block, key: str, where: str, depth: int = 1) -> tuple[list[str], np.ndarray]:
+    """(indices, values) of `block[key]`, a mapping from row index to a number (depth 1) or a list of numbers (depth 2)."""
+    found = block.get(key) if isinstance(block, dict) else None
+    if not isinstance(found, dict) or not found:
+        raise WagleError(f"{where} has no rows under {key!r}", "a mapping from row index to values")
+    try:
+        values = np.array(list(found.values()), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise WagleError(
+            f"{where}, {key}: values are not numbers, or rows differ in length"
+        ) from None
+    if values.ndim != depth or not np.isfinite(values).all():
+        raise WagleError(
+            f"{where}, {key}: values of shape {values.shape}",
+            f"finite numbers in {depth} dimension(s)",
+        )
+    return list(found), values
+
+
+def _aligned(where: str, *columns: tuple[list[str], np.ndarray]) -> list[np.ndarray]:
+    """The columns' values in the row order of the first. Raises WagleError when they are not about the same rows."""
+    first = columns[0][0]
+    result = []
+    for indices, values in columns:
+        if set(indices) != set(first):
+            raise WagleError(
+                f"{where}: columns are about different rows", "the same row indices in each"
+            )
+        order = {index: i for i, index in enumerate(indices)}
+        result.append(values[[order[index] for index in first]])
+    return result
+
+
+def from_tofu(log: dict, where: str = "log") -> dict[str, SplitLosses]:
+    """Splits of a TOFU `eval_log_aggregated.json`; splits that are absent stay absent. Raises WagleError when malformed."""
+    result = {}
+    for name, file in TOFU_FILES.items():
+        if file not in log:
+            continue
+        here = f"{where}, {file}"
+        columns = [_column(log[file], key, here) for key in ("avg_gt_loss", "avg_paraphrased_loss")]
+        columns.append(_column(log[file], "average_perturb_loss", here, depth=2))
+        if "rougeL_recall" in log[file]:
+            columns.append(_column(log[file], "rougeL_recall", here))
+        result[name] = SplitLosses(*_aligned(here, *columns))
+    if "forget" not in result:
+        raise WagleError(
+            f"{where} has no {TOFU_FILES['forget']}", "an eval_log_aggregated.json of TOFU"
+        )
+    return result
+
+
+def _by_index(log: dict, key: str, stat: str) -> dict | None:
+    entry = log.get(key)
+    rows = entry.get("value_by_index") if isinstance(entry, dict) else None
+    if not isinstance(rows, dict):
+        return None
+    return {
+        index: row[stat] for index, row in rows.items() if isinstance(row, dict) and stat in row
+    }
+
+
+def from_open_unlearning(log: dict, where: str = "log") -> dict[str, SplitLosses]:
+    """Splits of an open-unlearning evaluation JSON. Raises WagleError when a split that is there is malformed."""
+    result = {}
+    for name, prefix in PREFIXES.items():
+        block = {
+            "answer": _by_index(log, f"{prefix}_Q_A_Prob", "avg_loss"),
+            "paraphrased": _by_index(log, f"{prefix}_Q_A_PARA_Prob", "avg_loss"),
+            "perturbed": _by_index(log, f"{prefix}_Q_A_PERT_Prob", "avg_loss"),
+            "rouge": _by_index(log, f"{prefix}_Q_A_ROUGE", "rougeL_recall"),
+        }
+        if block["perturbed"] is None:
+            continue
+        block["paraphrased"] = (
+            block["paraphrased"] or block["answer"]
+        )  # real authors and world facts have no paraphrase
+        block["answer"] = block["answer"] or block["paraphrased"]  # a log of truth ratios alone
+        here = f"{where}, {prefix}_Q_A"
+        columns = [
+            _column(block, "answer", here),
+            _column(block, "paraphrased", here),
+            _column(block, "perturbed", here, depth=2),
+        ]
+        if block["rouge"]:
+            columns.append(_column(block, "rouge", here))
+        result[name] = SplitLosses(*_aligned(here, *columns))
+    if not result:
+        raise WagleError(f"{where} has no *_Q_A_PERT_Prob", "an evaluation JSON of open-unlearning")
+    return result
+
+
+def _rows(values, stat: str) -> dict:
+    return {str(i): {stat: value} for i, value in enumerate(values)}
+
+
+def to_open_unlearning(
+    columns: dict, generations: list[dict], reference: dict | None = None
+) -> dict:
+    """Our scoring log and generations as open-unlearning's evaluation JSON (`agg_value`, `value_by_index`)."""
+    switches, log, result, ratios = PROTOCOLS["open-unlearning"], Log(columns), {}, {}
+    for split, name in ALL_SPLITS.items():
+        prefix, losses = PREFIXES[name], protocols.split_losses(log, split, switches, generations)
+        ratios[name] = truth_ratio(losses.paraphrased, losses.perturbed, "open-unlearning").tolist()
+        parts = {"Prob": losses.answer, "PERT_Prob": losses.perturbed}
+        if name in ("forget", "retain"):
+            parts["PARA_Prob"] = losses.paraphrased
+        for part, values in parts.items():
+            rows = {
+                str(i): {"prob": np.exp(-v).tolist(), "avg_loss": v.tolist()}
+                for i, v in enumerate(values)
+            }
+            result[f"{prefix}_Q_A_{part}"] = {
+                "agg_value": float(np.exp(-values).mean()),
+                "value_by_index": rows,
+            }
+        rouge = _rows(losses.rouge.tolist(), "rougeL_recall")
+        result[f"{prefix}_Q_A_ROUGE"] = {
+            "agg_value": float(losses.rouge.mean()),
+            "value_by_index": rouge,
+        }
+    for metric, entry in protocols.evaluate(
+        "open-unlearning", columns, generations, reference
+    ).items():
+        if metric in NAMES:
+            result[NAMES[metric]] = {"agg_value": entry["value"]}
+            if metric.endswith(
+                "truth ratio"
+            ):  # their rows hold R itself, from which they compute forget quality
+                result[NAMES[metric]]["value_by_index"] = _rows(
+                    ratios[metric.removesuffix(" truth ratio")], "score"
+                )
+            elif "rows" in entry:
+                result[NAMES[metric]]["value_by_index"] = _rows(entry["rows"], "score")
+        elif metric in ("real authors probability", "world facts probability"):
+            rows = _rows(entry["rows"], "prob")
+            key = f"{PREFIXES[metric.removesuffix(' probability')]}_Q_A_Prob_normalised"
+            result[key] = {"agg_value": entry["value"], "value_by_index": rows}
+    return result
+
+
+def read_log(path: str | Path) -> tuple[str, dict[str, SplitLosses]]:
+    """(protocol, splits) of a foreign evaluation file, told apart by its keys. Raises WagleError for anything else."""
+    log = read_json(path)
+    if not isinstance(log, dict):
+        raise WagleError(f"{path} holds {type(log).__name__}", "a JSON object")
+    if any(file in log for file in TOFU_FILES.values()):
+        return "tofu", from_tofu(log, str(path))
+    return "open-unlearning", from_open_unlearning(log, str(path))
+
+
+def log_metrics(
+    path: str | Path, reference: str | Path | None = None
+) -> tuple[str, dict[str, dict]]:
+    """(protocol, metrics) of a foreign evaluation file; `reference` is the retrained model's file of the same kind.
+
+    Where both sets are there, FQ in the paper's sense (forget against retain, same model) is added as `FQ (wagle)`.
+    """
+    protocol, splits = read_log(path)
+    other = None
+    if reference is not None:
+        kind, found = read_log(reference)
+        if kind != protocol or "forget" not in found:
+            raise WagleError(
+                f"{reference} is a log of {kind}", f"one of {protocol} with a forget split"
+            )
+        other = found["forget"]
+    result = protocols.tofu_metrics(splits, protocol, other)
+    if {"forget", "retain"} <= set(splits):
+        ratios = [
+            truth_ratio(splits[name].paraphrased, splits[name].perturbed, "wagle")
+            for name in ("forget", "retain")
+        ]
+        result["FQ (wagle)"] = {
+            "value": 1 - ks_p(*ratios),
+            "se": math.nan,
+            "n": sum(map(len, ratios)),
+        }
+    return protocol, result

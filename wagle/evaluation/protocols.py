@@ -1,0 +1,405 @@
+"""Named protocols: bundles of switches over the pure metrics, applied to a model's scoring log and generations.
+
+A protocol is a row of `PROTOCOLS`; its numbers never mix with another's. `evaluate` applies one and gives each metric's
+value, standard error and n, and for means their per-row values, which paired comparisons need.
+
+Notable: kept apart from any model, so a changed definition costs seconds. Left out: averaging over seeds (wagle/reporting/tables.py).
+"""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from wagle.errors import WagleError
+from wagle.evaluation.metrics import (
+    auroc,
+    containment_accuracy,
+    embedding_accuracy,
+    exact_memorization,
+    extraction_strength,
+    finite,
+    forget_quality,
+    loss_attack,
+    min_k,
+    min_k_plus_plus,
+    model_utility,
+    privleak,
+    probability,
+    relative_probability,
+    rouge_l_recall,
+    truth_ratio,
+    truth_ratio_score,
+)
+
+PROTOCOLS = {
+    "wagle": {"truth_ratio": "wagle", "question": "paraphrased", "span": "answer+eos", "rows": None, "family": "wagle"},
+    "wagle-code": {
+        "truth_ratio": "wagle-code", "question": "paraphrased", "span": "last-prompt-token+answer", "rows": None,
+        "family": "wagle",
+    },
+    "tofu": {"truth_ratio": "tofu", "question": "original", "span": "answer+eos", "rows": 300, "family": "tofu"},
+    "open-unlearning": {
+        "truth_ratio": "open-unlearning", "question": "original", "span": "answer+eos", "rows": None, "family": "tofu",
+    },
+}  # fmt: skip
+EFFICACY = ("FQ", "MIA", "1-FA", "1-Rouge-L")
+UTILITY = tuple(
+    f"{split} {metric}"
+    for split in ("retain", "real authors", "world facts")
+    for metric in ("Acc", "Rouge-L")
+)
+SPLIT_NAMES = {
+    "retain_perturbed": "retain",
+    "real_authors": "real authors",
+    "world_facts": "world facts",
+}
+ALL_SPLITS = {"forget_perturbed": "forget", **SPLIT_NAMES}
+
+
+class Log:
+    """A scoring log by text: `texts[(split, row, role)]` -> the text's slice of each column."""
+
+    def __init__(self, columns: dict[str, np.ndarray]):
+        self.columns = columns
+        key = list(zip(columns["split"], columns["row"].tolist(), columns["role"], strict=True))
+        starts = [0, *[i for i in range(1, len(key)) if key[i] != key[i - 1]], len(key)]
+        self.texts = {key[a]: slice(a, b) for a, b in itertools.pairwise(starts) if b > a}
+        self.rows: dict[str, int] = {}
+        for split, row, _ in self.texts:
+            self.rows[split] = max(self.rows.get(split, 0), row + 1)
+
+    def column(self, name: str, split: str, row: int, role: str) -> np.ndarray:
+        try:
+            return self.columns[name][self.texts[split, row, role]]
+        except KeyError:
+            raise WagleError(
+                f"the log has no {role!r} of {split} row {row}", "a log scored for this protocol"
+            ) from None
+
+    def in_span(self, split: str, row: int, role: str, span: str) -> np.ndarray:
+        inside = self.column("in_span", split, row, role)
+        if span == "answer+eos":
+            return inside
+        flags = inside & ~self.column("is_eos", split, row, role)
+        first = int(np.argmax(inside))
+        if first > 0:
+            flags = flags.copy()
+            flags[first - 1] = True  # the last prompt token
+        return flags
+
+    def loss(self, split: str, row: int, role: str, span: str = "answer+eos") -> float:
+        """Mean loss over the span in nats. Raises WagleError for an empty span."""
+        values = self.column("log_prob", split, row, role)[self.in_span(split, row, role, span)]
+        return -float(finite(f"answer span of {split} row {row}", values.astype(np.float64)).mean())
+
+    def number(self, split: str, limit: int | None) -> int:
+        if split not in self.rows:
+            raise WagleError(f"the log has no split {split!r}; it has {', '.join(self.rows)}")
+        return min(self.rows[split], limit or self.rows[split])
+
+    def perturbed(self, split: str, row: int, tag: str) -> list[str]:
+        roles, k = [], 0
+        while (split, row, f"perturbed{k}{tag}") in self.texts:
+            roles.append(f"perturbed{k}{tag}")
+            k += 1
+        return roles
+
+
+def _mean(values) -> dict:
+    values = finite("per-row values", values)
+    se = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    return {"value": float(values.mean()), "se": se, "n": len(values), "rows": values.tolist()}
+
+
+def _bootstrap(statistic, *samples, draws: int = 200) -> dict:
+    """Value, bootstrap standard error over rows (fixed seed; each sample resampled by itself) and n of a statistic."""
+    rng = np.random.default_rng(0)
+    samples = [np.asarray(sample) for sample in samples]
+    values = [
+        statistic(*(s[rng.integers(len(s), size=len(s))] for s in samples)) for _ in range(draws)
+    ]
+    return {
+        "value": statistic(*samples),
+        "se": float(np.std(values, ddof=1)),
+        "n": sum(map(len, samples)),
+    }
+
+
+def _select(generations: list[dict], split: str, asked: str, rows: int | None = None) -> list[dict]:
+    chosen = [
+        g
+        for g in generations
+        if g["split"] == split and g["asked"] == asked and (rows is None or g["row"] < rows)
+    ]
+    if not chosen:
+        raise WagleError(
+            f"no generated answers for {split} ({asked} question)", "an evaluation of all splits"
+        )
+    return chosen
+
+
+def _rouge(chosen: list[dict]) -> np.ndarray:
+    return rouge_l_recall([g["answer"] for g in chosen], [g["generated"] for g in chosen])
+
+
+def _together(statistics: dict, sizes: tuple[int, ...], draws: int = 200) -> dict[str, float]:
+    """Bootstrap standard errors of statistics of the same rows, and of their plain mean (key ""), all from the same draws.
+
+    Each statistic maps one index array per sample to a number. Rows are drawn once for all, so what correlates stays so.
+    """
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(draws):
+        index = [rng.integers(size, size=size) for size in sizes]
+        found.append([statistic(*index) for statistic in statistics.values()])
+    values = np.array(found)
+    return dict(
+        zip([*statistics, ""], [*values.std(0, ddof=1), values.mean(1).std(ddof=1)], strict=True)
+    )
+
+
+def _same_rows(name: str, *columns) -> list[np.ndarray]:
+    arrays = [np.asarray(column, dtype=np.float64) for column in columns]
+    if len({len(array) for array in arrays}) > 1:
+        raise WagleError(
+            f"{name}: metrics of {', '.join(str(len(a)) for a in arrays)} rows",
+            "the same rows for each metric",
+        )
+    return arrays
+
+
+def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, dict]:
+    """FQ, MIA, 1-FA, 1-Rouge-L and their average; standard errors of FQ, MIA and the average by one bootstrap over rows."""
+    sense, splits = switches["truth_ratio"], ("forget_perturbed", "retain_perturbed")
+    losses = [split_losses(log, split, switches) for split in splits]
+    ratios = [truth_ratio(found.paraphrased, found.perturbed, sense) for found in losses]
+    attack = [
+        [
+            -min_k(log.column("log_prob", split, row, "answer"), 0.5)
+            for row in range(log.number(split, switches["rows"]))
+        ]
+        for split in splits
+    ]
+    wrong = 1 - embedding_accuracy(
+        [g["similarities"] for g in _select(generations, splits[0], "paraphrased")]
+    )
+    lost = 1 - _rouge(_select(generations, splits[0], "original"))
+    ratio_f, attack_f, wrong, lost = _same_rows("forget set", ratios[0], attack[0], wrong, lost)
+    ratio_r, attack_r = _same_rows("retain set", ratios[1], attack[1])
+    se = _together(
+        {
+            "FQ": lambda i, j: forget_quality(ratio_f[i], ratio_r[j], sense),
+            "MIA": lambda i, j: auroc(attack_f[i], attack_r[j]),
+            "1-FA": lambda i, j: wrong[i].mean(),
+            "1-Rouge-L": lambda i, j: lost[i].mean(),
+        },
+        (len(ratio_f), len(ratio_r)),
+    )
+    n = len(ratio_f) + len(ratio_r)
+    result = {
+        "FQ": {"value": forget_quality(ratio_f, ratio_r, sense), "se": se["FQ"], "n": n},
+        "MIA": {"value": auroc(attack_f, attack_r), "se": se["MIA"], "n": n},
+        "1-FA": _mean(wrong),
+        "1-Rouge-L": _mean(lost),
+    }
+    value = sum(result[name]["value"] for name in EFFICACY) / len(EFFICACY)
+    return result | {"UE Avg": {"value": value, "se": se[""], "n": len(ratio_f)}}
+
+
+def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str, dict]:
+    """The paper's four efficacy numbers, six utilities and both averages, each {value, se, n}; higher is better.
+
+    Accuracy and Rouge-L of a split are of the same rows: UT Avg's standard error is that of the rows' own averages.
+    """
+    result, per_split = _efficacy(log, generations, switches), []
+    for split, name in SPLIT_NAMES.items():
+        chosen = _select(generations, split, "original")
+        if split == "retain_perturbed":
+            right = embedding_accuracy(
+                [g["similarities"] for g in _select(generations, split, "paraphrased")]
+            )
+        else:
+            right = containment_accuracy(
+                [g["answer"] for g in chosen], [g["generated"] for g in chosen]
+            )
+        right, rouge = _same_rows(split, right, _rouge(chosen))
+        result |= {f"{name} Acc": _mean(right), f"{name} Rouge-L": _mean(rouge)}
+        per_split.append(_mean((right + rouge) / 2))
+    known = [part["se"] for part in per_split if part["se"] is not None]
+    se = (
+        math.sqrt(sum(x * x for x in known)) / len(per_split)
+        if len(known) == len(per_split)
+        else None
+    )
+    value = sum(result[name]["value"] for name in UTILITY) / len(UTILITY)
+    return result | {
+        "UT Avg": {"value": value, "se": se, "n": min(part["n"] for part in per_split)}
+    }
+
+
+class SplitLosses(NamedTuple):
+    """Per-row results of one split: mean losses of answer and paraphrase (n,), of perturbed answers (n, K), Rouge-L (n,)."""
+
+    answer: np.ndarray
+    paraphrased: np.ndarray
+    perturbed: np.ndarray
+    rouge: np.ndarray | None = None
+
+
+def split_losses(
+    log: Log, split: str, switches: dict, generations: list[dict] | None = None
+) -> SplitLosses:
+    """One split of a scoring log under a protocol's switches; rows without a paraphrase use the answer itself."""
+    span, rows = switches["span"], range(log.number(split, switches["rows"]))
+    answer, right, wrong = [], [], []
+    for row in rows:
+        tag = "@paraphrased" if switches["question"] == "paraphrased" else ""
+        role = f"paraphrased{tag}"
+        if (split, row, role) not in log.texts:
+            role, tag = "answer", ""
+        answer.append(log.loss(split, row, "answer", span))
+        right.append(log.loss(split, row, role, span))
+        wrong.append([log.loss(split, row, q, span) for q in log.perturbed(split, row, tag)])
+    rouge = (
+        None
+        if generations is None
+        else _rouge(_select(generations, split, "original", switches["rows"]))
+    )
+    return SplitLosses(np.array(answer), np.array(right), np.array(wrong), rouge)
+
+
+def tofu_metrics(
+    splits: dict[str, SplitLosses], variant: str, reference: SplitLosses | None = None
+) -> dict[str, dict]:
+    """TOFU's forget quality (needs the retrained model's forget split) and model utility with its parts.
+
+    `splits` maps forget, retain, real authors and world facts to their losses; `variant` is tofu or open-unlearning. Model
+    utility needs Rouge-L of every split but forget. Each result is {value, se, n} and, for means, rows.
+    """
+    result: dict[str, dict] = {}
+    ratios = {
+        name: truth_ratio(losses.paraphrased, losses.perturbed, variant)
+        for name, losses in splits.items()
+    }
+    if reference is not None:
+        other = truth_ratio(reference.paraphrased, reference.perturbed, variant)
+        result["forget quality"] = _bootstrap(
+            lambda a, b: forget_quality(a, b, variant), ratios["forget"], other
+        )
+    for name, losses in splits.items():
+        p = probability(losses.answer)
+        if name in ("real authors", "world facts"):
+            floor = 1e-10 if variant == "open-unlearning" else 0.0
+            p = relative_probability(p, np.exp(-losses.perturbed), floor)
+        result[f"{name} probability"] = _mean(p)
+        if losses.rouge is not None:
+            result[f"{name} Rouge-L"] = _mean(losses.rouge)
+        result[f"{name} truth ratio"] = _mean(
+            truth_ratio_score(ratios[name], name == "forget", variant)
+        )
+    names = [
+        f"{n} {m}" for n in SPLIT_NAMES.values() for m in ("probability", "Rouge-L", "truth ratio")
+    ]
+    if all(name in result for name in names):
+        rows = [np.array(result[name]["rows"]) for name in names]
+        result["model utility"] = _bootstrap(
+            lambda *samples: model_utility([x.mean() for x in samples]), *rows
+        )
+    return result
+
+
+def memorization(log: Log, rows: int | None, no_match: float | None) -> dict[str, dict]:
+    """Exact memorization and extraction strength of the forget answers, EOS excluded."""
+    exact, strength = [], []
+    for row in range(log.number("forget_perturbed", rows)):
+        text = ("forget_perturbed", row, "answer")
+        hits = log.column("argmax_hit", *text)[
+            log.column("in_span", *text) & ~log.column("is_eos", *text)
+        ]
+        exact.append(exact_memorization(hits))
+        strength.append(extraction_strength(hits, no_match))
+    return {"exact memorization": _mean(exact), "extraction strength": _mean(strength)}
+
+
+def membership_scores(log: Log) -> dict[str, tuple[list[float], list[float]]]:
+    """Scores of (holdout rows, forget rows) under four attacks, up = less likely a member.
+
+    Loss and zlib on the answer with EOS, Min-K% and Min-K%++ (k = 0.4) on the answer without.
+    """
+    scores: dict[str, tuple[list[float], list[float]]] = {}
+    for side, split in enumerate(("holdout", "forget_perturbed")):
+        for row in range(log.number(split, None)):
+            text = (split, row, "answer")
+            inside = log.column("in_span", *text)
+            answer = inside & ~log.column("is_eos", *text)
+            logp, mean, std = (
+                log.column(name, *text).astype(np.float64) for name in ("log_prob", "mean", "std")
+            )
+            loss = loss_attack(logp[inside])
+            found = {
+                "loss": loss,
+                "zlib": loss / int(log.column("answer_zlib", *text)[0]),
+                "min-k": -min_k(logp[answer], 0.4),
+                "min-k++": -min_k_plus_plus(logp[answer], mean[answer], std[answer], 0.4),
+            }
+            for name, score in found.items():
+                scores.setdefault(name, ([], []))[side].append(score)
+    return scores
+
+
+def membership(log: Log, reference: Log | None) -> dict[str, dict]:
+    """AUROC of the four attacks, forget rows (members) labelled 0, holdout rows 1, and privleak against the retrained model.
+
+    1: forget rows are told apart as members; 0.5: they look like rows that were never seen. privleak is left out where
+    the retrained model's AUROC is 1, by whose distance from 1 it divides.
+    """
+    result = {
+        f"MIA {name}": _bootstrap(auroc, *pair) for name, pair in membership_scores(log).items()
+    }
+    if reference is not None:
+        auc, retrained = result["MIA min-k"], auroc(*membership_scores(reference)["min-k"])
+        if retrained < 1:
+            value = privleak(auc["value"], retrained)
+            result["privleak"] = {
+                "value": value,
+                "se": 100 * auc["se"] / (1 - retrained),
+                "n": auc["n"],
+            }
+    return result
+
+
+def evaluate(
+    protocol: str, columns: dict, generations: list[dict], reference: dict | None = None
+) -> dict[str, dict]:
+    """All metrics of one model under `protocol`: {metric: {value, se, n}}, means also with `rows`, their per-row values.
+
+    `reference` is the retrained model's scoring log (TOFU's forget quality). Raises WagleError for an unknown protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise WagleError(f"protocol {protocol!r}", f"one of {', '.join(PROTOCOLS)}")
+    switches, log = PROTOCOLS[protocol], Log(columns)
+    if switches["family"] == "wagle":
+        return wagle_family(log, generations, switches)
+    splits = {
+        name: split_losses(log, split, switches, generations) for split, name in ALL_SPLITS.items()
+    }
+    other = split_losses(Log(reference), "forget_perturbed", switches) if reference else None
+    found = tofu_metrics(splits, switches["truth_ratio"], other)
+    found |= memorization(log, switches["rows"], None if protocol == "open-unlearning" else 0.0)
+    if protocol == "open-unlearning" and "holdout" in log.rows:
+        found |= membership(log, Log(reference) if reference else None)
+    return found
+
+
+def without_rows(result: dict[str, dict]) -> dict[str, dict]:
+    """`result` with each metric's value, standard error and n alone."""
+    return {
+        name: {key: entry[key] for key in ("value", "se", "n")} for name, entry in result.items()
+    }
+
+
+def only_rows(result: dict[str, dict]) -> dict[str, list[float]]:
+    """Per-row values of the metrics of `result` that are means over rows: what a paired comparison needs."""
+    return {name: entry["rows"] for name, entry in result.items() if "rows" in entry}

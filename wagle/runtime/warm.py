@@ -1,0 +1,207 @@
+"""Start small jobs in a process that has already imported the heavy libraries.
+
+Importing torch, transformers and sentence-transformers takes 3.5 to 6 s, more than many a small cell computes. The first
+job of a local run starts a server that imports those libraries and nothing of this project; each later job is a fork
+of it that runs the job's own script from its first line. A fork has its own memory, random state and exit code, so a
+job's outputs do not depend on which way it was started.
+
+    from wagle.runtime.warm import hand_over
+    hand_over()        # first line of a script: returns in the process that shall do the work
+
+Notable: active only below the process that WAGLE_WARM names (the run's); on a cluster every job starts by itself. The server
+ends with that process or after 30 idle seconds; a killed script takes its fork along. Wherever something fails before the
+fork, the script simply carries on by itself.
+Left out: accelerators. The server never touches one, and a fork initialises its own.
+"""
+
+import array
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+PRELOAD = ("torch", "numpy", "scipy.stats", "sklearn.metrics", "pyarrow.parquet", "safetensors.torch", "rouge_score.rouge_scorer",
+           "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
+           "transformers.models.auto.tokenization_auto", "peft", "sentence_transformers")  # fmt: skip
+IDLE_SECONDS = 30
+
+
+def _folder(run: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"wagle-warm-{os.getuid()}-{run}"
+
+
+def hand_over() -> None:
+    """Continue this script in a fork of the warm server; return at once where there is none to be had."""
+    run = os.environ.get("WAGLE_WARM")
+    if not run or not _descends_from(run):
+        return
+    try:
+        connection = _connect(run)
+    except OSError:
+        return
+    request = {"script": os.path.abspath(sys.argv[0]), "cwd": os.getcwd(), "env": dict(os.environ)}
+    body = json.dumps(request).encode()
+    try:
+        fds = array.array("i", [0, 1, 2])
+        connection.sendmsg(
+            [len(body).to_bytes(8, "little")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]
+        )
+        connection.sendall(body)
+        answer = connection.recv(4)
+    except OSError:
+        return
+    if len(answer) == 4:
+        os._exit(int.from_bytes(answer, "little"))
+    os._exit(1)  # the fork died without an exit code: killed
+
+
+def _descends_from(run: str) -> bool:
+    """Is process `run` on this machine and above this one? A job that a cluster started elsewhere is not."""
+    pid = os.getpid()
+    while pid > 1:
+        if str(pid) == run:
+            return True
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return False
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return False
+
+
+def _connect(run: str) -> socket.socket:
+    folder = _folder(run)
+    address = folder / "socket"
+    if len(os.fsencode(address)) > 100:  # the kernel's limit for a socket's path is 108 bytes
+        raise OSError(f"{address} is too long for a socket")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink():
+        raise OSError(
+            f"{folder} is not ours alone"
+        )  # nobody else may receive this job's environment
+    for attempt in range(200):
+        client = socket.socket(socket.AF_UNIX)
+        try:
+            client.connect(str(address))
+            return client
+        except OSError:
+            client.close()
+        if attempt == 0:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(folder / "starting", os.O_CREAT | os.O_EXCL))
+                _start_server(run)
+        elif not (folder / "starting").exists() and not address.exists():
+            break  # the server came and went
+        time.sleep(0.1)
+    raise OSError("no warm server")
+
+
+def _start_server(run: str) -> None:
+    env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    subprocess.Popen(
+        [sys.executable, "-m", "wagle.runtime.warm", run],
+        env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
+def _alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists() if Path("/proc").exists() else True
+
+
+def serve(run: str) -> None:
+    """Import the libraries, then fork for every request until the run's process is gone or nothing came for a while."""
+    folder = _folder(run)
+    try:
+        for name in PRELOAD:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        gc.freeze()  # or each fork's collector walks, and so copies, hundreds of thousands of objects that never go
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(folder / "socket"))
+            server.listen(64)
+            last = time.monotonic()
+            while _alive(int(run)) and time.monotonic() - last < IDLE_SECONDS:
+                if select.select([server], [], [], 1)[0]:
+                    connection, _ = server.accept()
+                    if os.fork() == 0:
+                        server.close()
+                        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                        _supervise(connection)
+                    connection.close()
+                    last = time.monotonic()
+    finally:
+        for name in ("socket", "starting"):
+            (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _supervise(connection: socket.socket) -> None:
+    """Fork once more for the work; report its exit code, or end it when the script at the other side is gone."""
+    head, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_LEN(3 * 4))
+    if len(head) < 8 or not ancillary:
+        os._exit(1)
+    fds = array.array("i", ancillary[0][2])
+    size, body = int.from_bytes(head, "little"), b""
+    while len(body) < size:
+        chunk = connection.recv(size - len(body))
+        if not chunk:  # the script was killed before it had said what to do
+            os._exit(1)
+        body += chunk
+    worker = os.fork()
+    if worker == 0:
+        connection.close()
+        for target, source in enumerate(fds):
+            os.dup2(source, target)
+        _work(json.loads(body))
+
+    def end_with_script():
+        if not connection.recv(1):  # end of file: the script was killed
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+
+    threading.Thread(target=end_with_script, daemon=True).start()
+    _, status = os.waitpid(worker, 0)
+    code = os.waitstatus_to_exitcode(status)
+    with contextlib.suppress(OSError):
+        connection.sendall((code if code >= 0 else 128 - code).to_bytes(4, "little"))
+    os._exit(0)
+
+
+def _work(request: dict) -> None:
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.environ.pop("WAGLE_WARM", None)
+    os.chdir(request["cwd"])
+    sys.argv = [request["script"]]
+    sys.path.insert(0, str(Path(request["script"]).parent))
+    code = 1
+    try:
+        runpy.run_path(request["script"], run_name="__main__")
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
