@@ -14,7 +14,7 @@ include: "rules/common.smk"
 include: "rules/models.smk"
 include: "rules/attribution.smk"
 include: "rules/unlearning.smk"
-include: "rules/evaluation.smk" if config["task"] == "tofu" else "rules/suites.smk"
+include: "rules/evaluation.smk" if TASK.scoring_log else "rules/suites.smk"
 include: "rules/paper.smk"
 include: "rules/prefetch.smk"
 
@@ -22,12 +22,11 @@ include: "rules/prefetch.smk"
 rule all:
     default_target: True
     input:
-        COLLECTED,
-        [path for protocol in PROTOCOLS for path in TABLE_FILES[protocol]],
-        [path for name in DRAWN for path in FIGURE_FILES[name]],
-        [path for files in OTHER_TABLES.values() for path in files],
-        EXAMPLES,
-        artifact("report", "report.html"),
+        outputs_of(*COLLECTED),
+        list(TABLE_FILES.values()),
+        list(FIGURE_FILES.values()),
+        list(OTHER_TABLES.values()),
+        outputs_of("report", "report.html"),
 
 
 include: "rules/audit.smk"

@@ -1,11 +1,9 @@
 # Gradients and activations of the target model, scores from them, masks from scores.
-TARGET = artifact("models/target", "checkpoint")
 
 
 rule gradients:
     input:
-        model=TARGET,
-        rows=gradient_rows,
+        unpack(gradient_inputs),
     output:
         gradients=f"{R}/gradients/{{side}}/{{draw}}/gradients.safetensors",
         stats=f"{R}/gradients/{{side}}/{{draw}}/stats.json",
@@ -22,7 +20,9 @@ rule gradients:
         runtime=resource("gradients", "minutes"),
         gpu=gpus("gradients"),
     params:
-        config=lambda w: attribution_config("reduction", "token_budget", "precision", *(["forget_labels"] * (w.side == "forget"))),
+        config=lambda w: attribution_config(
+            "reduction", "token_budget", "precision", *(["forget_labels"] * (w.side == "forget"))
+        ),
         code=code("gradients.py"),
     script:
         "../workflow/scripts/gradients.py"
@@ -30,8 +30,7 @@ rule gradients:
 
 rule activations:
     input:
-        model=TARGET,
-        rows=rows("forget"),
+        unpack(fixed_inputs(model=TARGET, **rows("forget"))),
     output:
         activations=f"{R}/activations/{{draw}}/activations.safetensors",
         manifest=f"{R}/activations/{{draw}}/manifest.json",
@@ -80,8 +79,11 @@ rule score:
 
 rule mask:
     input:
-        scores=lambda w: artifact(f"scores/{w.selection}/{w.draw}", "scores.safetensors"),
-        model=TARGET,
+        unpack(
+            lambda w: inputs(
+                scores=(f"scores/{w.selection}/{w.draw}", "scores.safetensors"), model=TARGET
+            )
+        ),
     output:
         mask=f"{R}/masks/{{selection}}/{{draw}}/ratio-{{ratio}}/mask.safetensors",
         density=f"{R}/masks/{{selection}}/{{draw}}/ratio-{{ratio}}/density.csv",

@@ -1,47 +1,61 @@
-# Shared by all the rules - validated config, paths, identities, input functions, resources. Only wagle's light modules.
+# Shared by all rules: the validated config, paths, identities, resources, and each rule's inputs.
+# It imports only wagle's light modules, for every job parses it.
 import fnmatch
 import os
 import re
 
 from wagle.errors import WagleError
-from wagle.experiment import cells, claims_file, grid, splits
-from wagle.experiment import config as experiment
+from wagle.experiment import (
+    cells,
+    claims_file,
+    config as experiment,
+    densities,
+    figures,
+    grid,
+    plugins,
+    splits,
+    tasks,
+)
 from wagle.runtime import identity
 from wagle.runtime.identity import canonical
-
 
 try:
     experiment.validate(config, ", ".join(map(str, workflow.configfiles)) or "config")
     CELLS = grid.all_cells(config)
+    TASK = tasks.task_of(config)
 except WagleError as error:
     raise WorkflowError(str(error))
 
 R = f"results/{config['experiment']}"
 SPLITS = sorted(config["data"]["splits"])
-PERTURBED = ["forget_perturbed", "retain_perturbed", "real_authors", "world_facts"]
-METHODS, SELECTIONS = config["methods"], config["selections"]
+METHODS, SELECTIONS, FIGURES = config["methods"], config["selections"], config["figures"]
 PROTOCOLS = config["evaluation"]["protocols"]
-KEPT = [cell.id for cell in CELLS for pattern in config["keep"] if fnmatch.fnmatch(cell.id, pattern)]
-TASK = config["task"]
 CLASSIFIER = config["evaluation"].get("classifier")
-FIGURES = ["sparsity_sweep", "density_module", "gamma_sweep", "ratio_sweep", "density_layer", "precision"]
-TABLE_ENDS = [".csv", "_long.csv", ".md", ".tex", "_published.csv", "_published.md"]
-CLAIMS = claims_file.claims(TASK)
-TABLE = {"tofu": "table1", "wmdp": "table2", "whp": "table3", "detox": "table3"}[TASK]
+KEPT = [
+    cell.id for cell in CELLS for pattern in config["keep"] if fnmatch.fnmatch(cell.id, pattern)
+]
+TASK_MODULE = tasks.module_name(config["task"])
+CLAIMS = claims_file.claims(config["task"])
+THREADS = config["resources"]["threads"]
 
 
 # A run whose config or code is edited while its jobs are queued must not mix versions: jobs inherit the first
-# fingerprint and compare. Each job also checks the code of its own rule when it starts (wagle/runtime/records.py).
-OUTSIDE = [options["module"] for group in (METHODS, SELECTIONS) for options in group.values() if "module" in options]
-FINGERPRINT = identity.fingerprint(config, *OUTSIDE)
+# fingerprint and compare. Each job also checks the code of its own rule when it starts (wagle/runtime/job.py).
+OUTSIDE = [
+    options["module"]
+    for group in (METHODS, SELECTIONS, FIGURES)
+    for options in group.values()
+    if "module" in options
+]
+FINGERPRINT = identity.fingerprint(config, TASK_MODULE, *OUTSIDE)
 if os.environ.setdefault("WAGLE_FINGERPRINT", FINGERPRINT) != FINGERPRINT:
     raise WorkflowError(
         "The config or the code changed while this run was under way. Expected: both as they were when it started. "
         "To do: let it stop, then start Snakemake again; it re-plans with the new ones."
     )
 
-# Local runs start small jobs in a warm process (wagle/runtime/warm.py); WAGLE_WARM=0 switches that off. On a cluster each job, in a group
-# too, is a job step of its own, which would end such a process with itself.
+# Local runs start small jobs in a warm process (wagle/runtime/warm.py); WAGLE_WARM=0 switches that off. On a cluster
+# each job, in a group too, is a job step of its own, which would end such a process with itself.
 os.environ.setdefault("WAGLE_WARM", str(os.getpid()))
 
 
@@ -54,6 +68,45 @@ wildcard_constraints:
     ratio=r"[0-9.e-]+",
     cell=r"original|retrained|[^/]+/[^/]+/ratio-[^/]+/seed-\d+",
     protocol="|".join(PROTOCOLS),
+
+
+# --- files and records ---
+
+
+def inputs(**named):
+    """Input files by name, and under `records` the record of the job that made each of them.
+
+    A value is (folder, file) below the results folder, or a list of these.
+    """
+    files, records = {}, []
+    for name, value in named.items():
+        pairs = value if isinstance(value, list) else [value]
+        paths = [f"{R}/{folder}/{file}" for folder, file in pairs]
+        files[name] = paths if isinstance(value, list) else paths[0]
+        records += [f"{R}/{folder}/manifest.json" for folder, _ in pairs]
+    return files | {"records": list(dict.fromkeys(records))}
+
+
+def fixed_inputs(**named):
+    """`inputs` that no wildcard changes, for unpack()."""
+    return lambda wildcards: inputs(**named)
+
+
+def rows(*roles):
+    """The rows of each role, as <role>_rows."""
+    return {f"{role}_rows": (f"data/{role}", "rows.jsonl") for role in roles}
+
+
+def outputs_of(folder, *names):
+    """All files of one job, its record included: what a target asks for."""
+    return [f"{R}/{folder}/{name}" for name in (*names, "manifest.json")]
+
+
+TARGET = ("models/target", "checkpoint")
+COLLECTED = ("collected", "metrics.csv")
+
+
+# --- identities ---
 
 
 def code(script, *modules):
@@ -76,26 +129,7 @@ def fixed(text):
     return lambda wildcards: text
 
 
-def artifact(folder, *names):
-    """Files of another job's folder and that job's record, which the job that reads them compares with the files."""
-    return [f"{R}/{folder}/{name}" for name in names] + [f"{R}/{folder}/manifest.json"]
-
-
-def rows(*roles):
-    return [path for role in roles for path in artifact(f"data/{role}", "rows.jsonl")]
-
-
-def evaluated_splits():
-    """Splits that an evaluation reads."""
-    if TASK == "tofu":
-        return [*PERTURBED, *(["holdout"] if "holdout" in SPLITS else [])]
-    options = config["evaluation"]
-    local = options.get("harness", {}).get("local", [])
-    return sorted({*local, *options["generation"].get("roles", []), *(["wikitext"] if "perplexity" in options else [])})
-
-
-EVALUATED = evaluated_splits()
-EMBEDDER = artifact("models/embedder", "model") if "embedder" in config["evaluation"] else []
+# --- resources ---
 
 
 def resource(stage, kind):
@@ -130,47 +164,51 @@ if "gpu" in workflow.global_resources:
         )
 
 
-THREADS = config["resources"]["threads"]
-
-
 # --- inputs and params of models.smk ---
 
 
-def base_rows():
+def base_roles():
     """Only a scratch base reads rows: what its tokenizer and its general knowledge are made from."""
     base = config["models"].get("base", {})
-    return rows(*sorted({*base.get("corpus", []), *base.get("pretrain", {}).get("roles", [])}))
+    return sorted({*base.get("corpus", []), *base.get("pretrain", {}).get("roles", [])})
 
 
-def training_rows(wildcards):
-    replay = config["models"]["finetune"].get("replay", [])
-    sets = ["forget", "retain"] if wildcards.model == "target" else ["retain"]
-    return rows(*sets, *replay)
+def is_finetuned(wildcards):
+    return config["models"][wildcards.model]["source"] == "finetune"
 
 
-def finetune_config():
+def training_roles(model):
+    """Splits that a model is tuned on, in order: the target on everything, the retrained one on what stays."""
+    sets = ["forget", "retain"] if model == "target" else ["retain"]
+    return [*sets, *config["models"]["finetune"].get("replay", [])]
+
+
+def finetune_inputs(wildcards):
+    if not is_finetuned(wildcards):
+        return {}
+    return inputs(base=("models/base", "checkpoint"), **rows(*training_roles(wildcards.model)))
+
+
+def finetune_config(wildcards):
+    if not is_finetuned(wildcards):
+        return "null"
     options = {key: value for key, value in config["models"]["finetune"].items() if key != "replay"}
-    return block(encoding=encoding(), finetune=options)
+    return block(encoding=encoding(), finetune=options, roles=training_roles(wildcards.model))
 
 
 def finetune_gpus(wildcards):
-    if model_source(wildcards) != "finetune":
-        return gpus("finetune")
-    return gpus("finetune", sharded=not config["models"]["finetune"].get("adapters"))
-
-
-def model_source(wildcards):
-    return config["models"][wildcards.model]["source"]
+    adapted = is_finetuned(wildcards) and "adapters" in config["models"]["finetune"]
+    return gpus("finetune", sharded=is_finetuned(wildcards) and not adapted)
 
 
 # --- inputs and params of attribution.smk ---
 
 
-def gradient_rows(wildcards):
+def gradient_inputs(wildcards):
     """Retain rows are drawn to match the number of forget rows; refusals matter only as labels of the forget loss."""
-    if wildcards.side == "retain":
-        return rows("forget", "retain")
-    return rows("forget", *(["refusals"] if config["attribution"]["forget_labels"] == "refusal" else []))
+    refuses = config["attribution"]["forget_labels"] == "refusal"
+    further = ["retain"] if wildcards.side == "retain" else ["refusals"] if refuses else []
+    return inputs(model=TARGET, **rows("forget", *further))
 
 
 def attribution_config(*keys):
@@ -183,19 +221,17 @@ def name_of(selection):
 
 def score_inputs(wildcards):
     """Only what this score reads: magnitude and random wait for no gradient and need no GPU."""
-    needed = set(grid.needs(config, name_of(wildcards.selection)))
-    result = {"model": TARGET}
-    if "forget" in needed:
-        result["forget"] = artifact("gradients/forget/all", "gradients.safetensors")
-    if "retain" in needed:
-        result["retain"] = artifact(f"gradients/retain/{wildcards.draw}", "gradients.safetensors")
-    if "activations" in needed:
-        result["activations"] = artifact(f"activations/{wildcards.draw}", "activations.safetensors")
-    return result
+    sources = {
+        "forget": ("gradients/forget/all", "gradients.safetensors"),
+        "retain": (f"gradients/retain/{wildcards.draw}", "gradients.safetensors"),
+        "activations": (f"activations/{wildcards.draw}", "activations.safetensors"),
+    }
+    needed = [name for name in sources if name in grid.needs(config, name_of(wildcards.selection))]
+    return inputs(model=TARGET, **{name: sources[name] for name in needed})
 
 
 def score_module(selection):
-    return experiment.score_module(name_of(selection), SELECTIONS[name_of(selection)])
+    return plugins.score_module(name_of(selection), SELECTIONS[name_of(selection)])
 
 
 # --- inputs and params of unlearning.smk ---
@@ -207,25 +243,19 @@ def the_cell(wildcards):
 
 def objective_of(wildcards):
     """Name of the code behind the cell's method."""
-    return experiment.objective_module(the_cell(wildcards).method, METHODS[the_cell(wildcards).method])
+    method = the_cell(wildcards).method
+    return plugins.objective_module(method, METHODS[method])
 
 
 def unlearn_gpus(wildcards):
     return gpus("unlearn", sharded=the_cell(wildcards).selection != "lora")
 
 
-def mask_of(cell):
-    selection = cells.selection_id(cell.selection, cell.gamma)
-    return f"masks/{selection}/{grid.draw(config, cell.selection, cell.seed)}/ratio-{cells.ratio_id(cell.ratio)}"
-
-
 def unlearn_inputs(wildcards):
     cell = the_cell(wildcards)
-    refusals = ["refusals"] if identity.constant(objective_of(wildcards), "FORGET_LABELS") == "refusal" else []
-    result = {"model": TARGET, "rows": rows("forget", "retain", *refusals)}
-    if cell.has_mask:
-        result["mask"] = artifact(mask_of(cell), "mask.safetensors")
-    return result
+    refuses = identity.constant(objective_of(wildcards), "FORGET_LABELS") == "refusal"
+    mask = {"mask": (grid.mask_folder(config, cell), "mask.safetensors")} if cell.has_mask else {}
+    return inputs(model=TARGET, **mask, **rows("forget", "retain", *["refusals"] * refuses))
 
 
 def unlearn_config(wildcards):
@@ -234,88 +264,112 @@ def unlearn_config(wildcards):
     options = METHODS[cell.method]
     selection = SELECTIONS[cell.selection]
     overrides = {key: options[key] for key in ("precision", "autocast") if key in options}
-    method = {key: value for key, value in options.items() if key not in ("ratio", "module", *overrides)}
+    method = {
+        key: value for key, value in options.items() if key not in ("ratio", "module", *overrides)
+    }
     if "lr" in selection:
         method["lr"] = selection["lr"]
-    adapters = {key: selection[key] for key in ("r", "alpha", "dropout", "target_modules") if key in selection}
-    return block("unlearning", encoding=encoding(), method=method, adapters=adapters, overrides=overrides)
+    adapters = {
+        key: selection[key]
+        for key in ("r", "alpha", "dropout", "target_modules")
+        if key in selection
+    }
+    return block(
+        "unlearning", encoding=encoding(), method=method, adapters=adapters, overrides=overrides
+    )
 
 
-# --- inputs and params of evaluation.smk ---
+# --- inputs and params of evaluation.smk and suites.smk ---
+
+
+def evaluated_roles():
+    """Splits that an evaluation reads."""
+    if TASK.scoring_log:
+        return [*TASK.splits, *(["holdout"] if "holdout" in SPLITS else [])]
+    options = config["evaluation"]
+    local = options.get("harness", {}).get("local", [])
+    return sorted(
+        {
+            *local,
+            *options["generation"].get("roles", []),
+            *(["wikitext"] if "perplexity" in options else []),
+        }
+    )
 
 
 def model_of(cell):
-    folder = {"original": "models/target", "retrained": "models/retrained"}.get(cell, f"unlearned/{cell}")
-    return artifact(folder, "checkpoint")
+    folder = {"original": "models/target", "retrained": "models/retrained"}.get(
+        cell, f"unlearned/{cell}"
+    )
+    return folder, "checkpoint"
+
+
+def helper_models(*names):
+    """The embedder and the classifier, as far as the experiment has them."""
+    return {name: (f"models/{name}", "model") for name in names if name in config["evaluation"]}
 
 
 def suite_options():
     """What a suite's evaluation depends on; the classifier and the embedder are inputs of their own."""
-    return {key: config["evaluation"][key] for key in ("generation", "harness", "perplexity") if key in config["evaluation"]}
+    return {
+        key: config["evaluation"][key]
+        for key in ("generation", "harness", "perplexity")
+        if key in config["evaluation"]
+    }
 
 
 # --- inputs and params of paper.smk ---
 
 
-def density_inputs():
-    """Masks of the density figures: every selection named there, at its ratio, the first seed's draw."""
-    figure = config["figures"].get("density")
-    if not figure:
-        return []
-    paths = []
-    for selection in figure["selections"]:
-        gamma = SELECTIONS[selection].get("gamma")
-        draw = grid.draw(config, selection, config["seeds"][0])
-        folder = f"masks/{cells.selection_id(selection, gamma)}/{draw}/ratio-{cells.ratio_id(figure['ratio'])}"
-        paths += artifact(folder, "density.csv")
-    return paths
-
-
-UTILITY = {"tofu": "UT Avg", "wmdp": "MMLU"}.get(TASK, "zero-shot Acc")  # what figures and claims call utility
 EXAMPLE_CELLS = [cell.id for cell in grid.example_cells(config)]
 
 
-def gamma_norms():
-    """Retain gradients' statistics behind the gamma figure, whose norm is the figure's GN."""
-    figure = config["figures"]["gamma_sweep"]
-    draws = {grid.draw(config, figure["selection"], seed) for seed in figure.get("seeds", config["seeds"])}
-    return [path for draw in sorted(draws) for path in artifact(f"gradients/retain/{draw}", "stats.json")]
+def example_names():
+    """Answers of each example cell, in the order of the cells."""
+    return [(f"evaluations/{cell}", "generations.jsonl") for cell in EXAMPLE_CELLS]
+
+
+def figure_module(wildcards):
+    return figures.module_name(wildcards.figure, FIGURES[wildcards.figure])
 
 
 def figure_inputs(wildcards):
-    if wildcards.figure.startswith("density"):
-        return density_inputs()
-    if wildcards.figure == "gamma_sweep":
-        return COLLECTED + gamma_norms()
-    if wildcards.figure == "precision":
-        return COLLECTED + [p for c in grid.precision_cells(config) for p in artifact(f"unlearned/{c.id}", "moved.json")]
-    return COLLECTED
+    options = FIGURES[wildcards.figure]
+    return inputs(
+        **{
+            name: list(files)
+            for name, files in figures.load(wildcards.figure, options)
+            .inputs(config, options)
+            .items()
+        }
+    )
 
 
 def figure_params(wildcards):
     """Which cells or masks a figure shows."""
-    name = wildcards.figure
-    if name.startswith("density"):
-        return canonical(config["figures"].get("density", {}))
-    show = {"utility": UTILITY} | config["figures"].get(name, {})
-    if name == "precision":
-        methods = {m: METHODS[m] for m in show["methods"]}
-        show["of"] = {
-            m: {
-                "objective": experiment.objective_module(m, o).rpartition(".")[2],
-                "precision": o.get("precision", config["unlearning"]["precision"]),
-                "lr": o["lr"],
-            }
-            for m, o in methods.items()
-        }
-        return canonical(show | {"cells": [cell.id for cell in grid.precision_cells(config)]})
-    return canonical(show | {"cells": [cell.id for cell in grid.sweep_cells(config, name)]})
+    options = FIGURES[wildcards.figure]
+    return canonical(figures.load(wildcards.figure, options).params(config, options))
+
+
+def density_options():
+    """The masks whose densities claims compare: those of the density figures."""
+    return next(
+        (FIGURES[name] for name in ("density_module", "density_layer") if name in FIGURES),
+        {"selections": []},
+    )
 
 
 def claim_cells():
     """Cells that claims compare: those of the main table, and those of the ratio sweeps."""
-    sweeps = [cell.id for name in ("sparsity_sweep", "ratio_sweep") for cell in grid.sweep_cells(config, name)]
-    return {"table": [cell.id for cell in grid.table_cells(config)], "sweeps": list(dict.fromkeys(sweeps))}
+    sweeps = [
+        cell.id
+        for name in ("sparsity_sweep", "ratio_sweep")
+        for cell in figures.cells_of(config, name)
+    ]
+    return {
+        "table": [cell.id for cell in grid.table_cells(config)],
+        "sweeps": list(dict.fromkeys(sweeps)),
+    }
 
 
 def timing_jobs():
@@ -328,17 +382,50 @@ def timing_jobs():
         stages["unlearn"].append(f"{R}/unlearned/{cell.id}/manifest.json")
         if not cell.has_mask:
             continue
-        draw, needed = grid.draw(config, cell.selection, cell.seed), grid.needs(config, cell.selection)
+        draw, needed = grid.draw_name(config, cell.selection, cell.seed), grid.needs(
+            config, cell.selection
+        )
         name = cells.selection_id(cell.selection, cell.gamma)
-        folders = {"score": [f"scores/{name}/{draw}"], "mask": [mask_of(cell)], "gradients": [], "activations": []}
+        folders = {
+            "score": [f"scores/{name}/{draw}"],
+            "mask": [grid.mask_folder(config, cell)],
+            "gradients": [],
+            "activations": [],
+        }
         folders["gradients"] += ["gradients/forget/all"] * ("forget" in needed)
         folders["gradients"] += [f"gradients/retain/{draw}"] * ("retain" in needed)
         folders["activations"] += [f"activations/{draw}"] * ("activations" in needed)
         for stage, paths in folders.items():
             known = stages.setdefault(stage, [])
-            known += [path for path in (f"{R}/{folder}/manifest.json" for folder in paths) if path not in known]
+            known += [
+                path
+                for path in (f"{R}/{folder}/manifest.json" for folder in paths)
+                if path not in known
+            ]
     return jobs
 
 
 def timing_inputs():
-    return list(dict.fromkeys(path for stages in timing_jobs().values() for paths in stages.values() for path in paths))
+    return list(
+        dict.fromkeys(
+            path for stages in timing_jobs().values() for paths in stages.values() for path in paths
+        )
+    )
+
+
+def published_cells():
+    """The paper's own cells of the main table, where the task has such a file."""
+    return [f"config/published/{TASK.published}"] if TASK.published else []
+
+
+def report_params():
+    """What the report says besides its files."""
+    return {
+        "experiment": config["experiment"],
+        "task": config["task"],
+        "about": experiment.about(config),
+        "protocols": PROTOCOLS,
+        "captions": {
+            name: figures.load(name, options).CAPTION for name, options in FIGURES.items()
+        },
+    }

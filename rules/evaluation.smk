@@ -3,8 +3,11 @@
 
 rule candidates:
     input:
-        embedder=EMBEDDER,
-        rows=rows("forget_perturbed", "retain_perturbed"),
+        unpack(
+            fixed_inputs(
+                **helper_models("embedder"), **rows("forget_perturbed", "retain_perturbed")
+            )
+        ),
     output:
         vectors=f"{R}/evaluations/candidates/vectors.safetensors",
         manifest=f"{R}/evaluations/candidates/manifest.json",
@@ -26,10 +29,14 @@ rule candidates:
 
 rule evaluate:
     input:
-        model=lambda w: model_of(w.cell),
-        rows=rows(*EVALUATED),
-        embedder=EMBEDDER,
-        candidates=artifact("evaluations/candidates", "vectors.safetensors"),
+        unpack(
+            lambda w: inputs(
+                model=model_of(w.cell),
+                candidates=("evaluations/candidates", "vectors.safetensors"),
+                **helper_models("embedder"),
+                **rows(*evaluated_roles()),
+            )
+        ),
     output:
         tokens=f"{R}/evaluations/{{cell}}/tokens.parquet",
         generations=f"{R}/evaluations/{{cell}}/generations.jsonl",
@@ -50,6 +57,7 @@ rule evaluate:
             block(
                 "template",
                 "max_length",
+                roles=evaluated_roles(),
                 scoring=config["evaluation"]["scoring"],
                 generation=config["evaluation"]["generation"],
             )
@@ -61,8 +69,13 @@ rule evaluate:
 
 rule metrics:
     input:
-        log=lambda w: artifact(f"evaluations/{w.cell}", "tokens.parquet", "generations.jsonl"),
-        reference=artifact("evaluations/retrained", "tokens.parquet"),
+        unpack(
+            lambda w: inputs(
+                tokens=(f"evaluations/{w.cell}", "tokens.parquet"),
+                generations=(f"evaluations/{w.cell}", "generations.jsonl"),
+                reference=("evaluations/retrained", "tokens.parquet"),
+            )
+        ),
     output:
         metrics=f"{R}/metrics/{{cell}}/metrics.json",
         rows=f"{R}/metrics/{{cell}}/rows.json",
@@ -79,7 +92,8 @@ rule metrics:
         mem_mb=4000,
         runtime=20,
     params:
+        task=config["task"],
         protocols=fixed(canonical(PROTOCOLS)),
-        code=code("metrics.py"),
+        code=code("metrics.py", TASK_MODULE),
     script:
         "../workflow/scripts/metrics.py"

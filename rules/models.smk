@@ -26,7 +26,7 @@ rule split:
 
 rule check_data:
     input:
-        rows(*SPLITS),
+        unpack(fixed_inputs(**rows(*SPLITS))),
     output:
         check=f"{R}/data/check/check.json",
         manifest=f"{R}/data/check/manifest.json",
@@ -52,8 +52,8 @@ CHECKED = ancient(f"{R}/data/check/check.json")
 
 rule base:
     input:
+        unpack(fixed_inputs(**rows(*base_roles()))),
         checked=CHECKED,
-        rows=base_rows(),
     output:
         checkpoint=directory(f"{R}/models/base/checkpoint"),
         manifest=f"{R}/models/base/manifest.json",
@@ -69,7 +69,9 @@ rule base:
         runtime=resource("finetune", "minutes"),
         gpu=gpus("finetune"),
     params:
-        config=fixed(block(base=config["models"].get("base"), encoding=encoding() if base_rows() else None)),
+        config=fixed(
+            block(base=config["models"].get("base"), encoding=encoding() if base_roles() else None)
+        ),
         code=code("base.py"),
     script:
         "../workflow/scripts/base.py"
@@ -98,9 +100,8 @@ rule embedder:
 
 rule finetune:
     input:
+        unpack(finetune_inputs),
         checked=CHECKED,
-        base=lambda w: artifact("models/base", "checkpoint") if model_source(w) == "finetune" else [],
-        rows=lambda w: training_rows(w) if model_source(w) == "finetune" else [],
     output:
         checkpoint=directory(f"{R}/models/{{model}}/checkpoint"),
         manifest=f"{R}/models/{{model}}/manifest.json",
@@ -118,7 +119,7 @@ rule finetune:
         nodes=1,
     params:
         source=lambda w: canonical(config["models"][w.model]),
-        config=lambda w: finetune_config() if model_source(w) == "finetune" else "null",
+        config=finetune_config,
         code=code("finetune.py", "wagle.objectives.finetune"),
     script:
         "../workflow/scripts/finetune.py"

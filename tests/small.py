@@ -27,7 +27,7 @@ def config(embedder) -> dict:
     }
     result["methods"] = {"npo": result["methods"]["npo"]}
     result["evaluation"]["protocols"] = ["wagle"]
-    result["figures"] = {"density": {"selections": ["wagle"], "ratio": 0.5}}
+    result["figures"] = {"density_module": {"selections": ["wagle"], "ratio": 0.5}}
     return result
 
 

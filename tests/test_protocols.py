@@ -8,7 +8,7 @@ from oracles import SPLITS, longest_common, make_generations, make_log
 from scipy import stats
 
 from wagle.errors import WagleError
-from wagle.evaluation import protocols
+from wagle.evaluation import names, protocols
 
 
 def texts_of(log):
@@ -61,10 +61,10 @@ def test_wagle_protocol_against_plain_numpy():
     ]
     assert found["1-Rouge-L"]["value"] == pytest.approx(1 - np.mean(recall))
     assert found["UE Avg"]["value"] == pytest.approx(
-        np.mean([found[m]["value"] for m in protocols.EFFICACY])
+        np.mean([found[m]["value"] for m in names.EFFICACY])
     )
     assert found["UT Avg"]["value"] == pytest.approx(
-        np.mean([found[m]["value"] for m in protocols.UTILITY])
+        np.mean([found[m]["value"] for m in names.UTILITY])
     )
     assert found["world facts Acc"]["n"] == 5 and all(entry["n"] for entry in found.values())
 
@@ -85,7 +85,7 @@ def test_tofu_protocol_against_plain_numpy():
         stats.ks_2samp(first, second).pvalue, rel=1e-12
     )
     parts = []
-    for split, name in protocols.SPLIT_NAMES.items():
+    for split, name in names.UTILITY_SPLITS.items():
         rows, k = SPLITS[split]
         p = np.array([np.exp(texts[split, r, "answer"][3:].mean()) for r in range(rows)])
         if k == 3:
@@ -275,7 +275,7 @@ def test_averages_of_the_same_rows_keep_their_correlation():
 def test_utilitys_error_is_that_of_row_averages():
     log, generations = make_log(), make_generations()
     found, squares = protocols.evaluate("wagle", log, generations), 0.0
-    for name in protocols.SPLIT_NAMES.values():
+    for name in names.UTILITY_SPLITS.values():
         rows = (
             np.array(found[f"{name} Acc"]["rows"]) + np.array(found[f"{name} Rouge-L"]["rows"])
         ) / 2

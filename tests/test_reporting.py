@@ -6,7 +6,10 @@ import pandas as pd
 import pytest
 
 from wagle.errors import WagleError
-from wagle.reporting import examples, figures, frames, published, tables, timing
+from wagle.experiment import tasks
+from wagle.experiment.cells import Cell
+from wagle.figures import gamma_sweep, precision
+from wagle.reporting import examples, frames, plots, published, tables, timing
 from wagle.runtime.files import json_text, sha256_file, write_json
 from wagle.runtime.identity import ROOT
 
@@ -52,11 +55,10 @@ def test_broken_published_cells_are_refused(tmp_path, text, message):
 
 
 def test_shipped_published_files_cover_their_tables_and_invent_nothing():
-    for name, layout in {"table1-tofu": tables.PAPER, **{f"{t}-{k}": v for t, k, v in (
-        ("table2", "wmdp", tables.suites.LAYOUTS["wmdp"]), ("table3", "whp", tables.suites.LAYOUTS["whp"]),
-        ("table3", "detox", tables.suites.LAYOUTS["detox"]))}}.items():  # fmt: skip
-        frame = published.read(ROOT / "config" / "published" / f"{name}.csv")
-        assert set(frame["metric"]) == {metric for group in layout.values() for metric in group}
+    for name in ("tofu", "wmdp", "whp", "detox"):
+        task = tasks.load(name).TASK
+        frame = published.read(ROOT / "config" / "published" / task.published)
+        assert set(frame["metric"]) == set(tables.metrics_of(task.layouts["wagle"]))
         assert (
             frame["value"].isna().all()
             or frame.loc[frame["value"].notna(), "source"].str.len().min() > 5
@@ -145,53 +147,75 @@ def test_labels():
     ]
 
 
-def test_gamma_axis_and_precision_table():
-    base = {
-        "protocol": "wagle",
-        "method": "npo",
-        "selection": "wagle",
-        "metric": "UE Avg",
-        "mean": 0.5,
-        "se": 0.1,
-        "seeds": 2,
+ABOUT = {"experiment": "e", "task": "tofu", "protocol": "wagle", "se": 0.1, "n": 10}
+SHOWN = {"utility": "UT Avg", "utility_label": "UT Avg (utility)"}
+
+
+def metrics_file(folder, rows):
+    """A collected metrics table with both averages of each cell; `rows` are (cell id, value)."""
+    frame = []
+    for name, value in rows:
+        cell = Cell.parse(name)
+        about = {key: getattr(cell, key) for key in tables.KEYS}
+        for metric in ("UE Avg", "UT Avg"):
+            frame.append(ABOUT | about | {"metric": metric, "value": value})
+    pd.DataFrame(frame).to_csv(folder / "metrics.csv", index=False)
+    return folder / "metrics.csv"
+
+
+def json_files(folder, name, key, values):
+    paths = [folder / f"{name}-{i}.json" for i in range(len(values))]
+    for path, value in zip(paths, values, strict=True):
+        write_json(path, {key: value})
+    return paths
+
+
+def test_gamma_axis(tmp_path):
+    cells = ["npo/wagle@gamma-10.0/ratio-0.5/seed-1", "npo/dense/ratio-all/seed-1"]
+    files = {
+        "metrics": [metrics_file(tmp_path, [(cell, 0.5) for cell in cells])],
+        "gradients": json_files(tmp_path, "stats", "norm", [0.5, 1.5]),
     }
-    found = figures.gammas(
-        pd.DataFrame([base | {"gamma": 10.0}, base | {"gamma": None, "selection": "dense"}]),
-        [0.5, 1.5],
-        "UT Avg",
-    )
-    assert found["log10(gamma/GN)"].iloc[0] == pytest.approx(1) and pd.isna(
-        found["log10(gamma/GN)"].iloc[1]
-    )
-    moved = pd.DataFrame({"method": "m", "selection": "dense", "share": [0.2, 0.4]})
-    of = {"m": {"objective": "graddiff", "precision": "bf16", "lr": 1e-5}}
-    table = figures.precisions(
-        pd.DataFrame([base | {"method": "m", "selection": "dense"}]), moved, of, "UT Avg"
-    )
-    assert table.loc[table["metric"] == "share moved", "mean"].iloc[0] == pytest.approx(0.3)
-    assert set(table["precision"]) == {"bf16"} and len(table) == 2
+    data = gamma_sweep.table(files, SHOWN | {"cells": cells}).set_index(["selection", "metric"])
+    assert data.loc[("wagle", "UE Avg"), "log10(gamma/GN)"] == pytest.approx(1)
+    assert pd.isna(data.loc[("dense", "UE Avg"), "log10(gamma/GN)"])
 
 
-def test_the_precision_figure_draws_every_line_and_its_bytes_follow_from_its_numbers(tmp_path):
-    of, rows, moved = {}, [], []
-    for precision in ("fp32", "bf16"):
+def precision_files(folder):
+    """Cells of two precisions, two learning rates, three selections, and what moved in each."""
+    about, values, moved = {}, [], []
+    for kind in ("fp32", "bf16"):
         for i, lr in enumerate((1e-5, 1e-4)):
-            of[f"m-{precision}-{i}"] = {"objective": "graddiff", "precision": precision, "lr": lr}
+            about[f"m-{kind}-{i}"] = {"objective": "graddiff", "precision": kind, "lr": lr}
             for j, selection in enumerate(("dense", "magnitude", "wagle")):
-                cell = {"method": f"m-{precision}-{i}", "selection": selection}
-                moved.append(
-                    cell | {"share": 1.0 if precision == "fp32" else 0.1 + 0.3 * i - 0.05 * j}
-                )
-                value = {"protocol": "wagle", "mean": 0.5 + 0.1 * j, "se": 0.02, "seeds": 2}
-                rows += [cell | value | {"metric": metric} for metric in ("UE Avg", "UT Avg")]
-    data = figures.precisions(pd.DataFrame(rows), pd.DataFrame(moved), of, "UT Avg")
-    show = {"selections": ["dense", "magnitude", "wagle"], "utility": "UT Avg"}
+                ratio = "all" if selection == "dense" else "0.5"
+                values.append((f"m-{kind}-{i}/{selection}/ratio-{ratio}/seed-1", 0.5 + 0.1 * j))
+                moved.append(1.0 if kind == "fp32" else 0.1 + 0.3 * i - 0.05 * j)
+    files = {
+        "metrics": [metrics_file(folder, values)],
+        "moved": json_files(folder, "moved", "share_moved", moved),
+    }
+    params = SHOWN | {
+        "cells": [cell for cell, _ in values],
+        "selections": ["dense", "magnitude", "wagle"],
+        "about": about,
+    }
+    return files, params
+
+
+def test_the_precision_table_has_shares_and_averages(tmp_path):
+    data = precision.table(*precision_files(tmp_path))
+    assert len(data) == 3 * 12 and set(data["precision"]) == {"fp32", "bf16"}
+    rows = data[(data["metric"] == "share moved") & (data["precision"] == "bf16")]
+    low = rows[(rows["lr"] == 1e-5) & (rows["selection"] == "magnitude")]
+    assert low["mean"].tolist() == pytest.approx([0.05])
+
+
+def test_a_figures_bytes_follow_from_its_numbers(tmp_path):
+    files, params = precision_files(tmp_path)
+    data = precision.table(files, params)
     for name in ("a", "b"):
-        figures.draw(
-            "precision",
-            data,
-            show,
-            {"svg": tmp_path / f"{name}.svg", "png": tmp_path / f"{name}.png"},
-        )
+        paths = {kind: tmp_path / f"{name}.{kind}" for kind in ("svg", "png")}
+        plots.save(precision, data, params, paths)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "a.png").stat().st_size > 10_000

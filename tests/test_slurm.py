@@ -83,7 +83,7 @@ def experiment(model):
     config["methods"] = {
         "slow": {"module": "slow", "lr": 1.0e-3, "epochs": 1, "weight_decay": 0.1, "ratio": 0.5}
     }
-    config["figures"] = {"density": {"selections": ["hungry"], "ratio": 0.5}}
+    config["figures"] = {"density_module": {"selections": ["hungry"], "ratio": 0.5}}
     config["resources"] |= {
         "base_mb": 2000,
         "gpu": 1,

@@ -11,6 +11,12 @@ from wagle.data.prompts import Encoded
 from wagle.errors import WagleError
 from wagle.evaluation import suites, toxicity
 from wagle.evaluation.perplexity import perplexity, windows
+from wagle.experiment import tasks
+
+
+def metrics(task, benchmarks, generations):
+    logs = {"benchmarks": benchmarks, "generations": generations}
+    return tasks.load(task).metrics(logs, "wagle")
 
 
 def accuracy(rows):
@@ -37,7 +43,7 @@ def test_wmdp():
         "wmdp_cyber": accuracy([1.0, 0]),
         "mmlu": accuracy([1.0, 1, 0]),
     }
-    found = suites.evaluate("wmdp", {"harness": harness}, [])
+    found = metrics("wmdp", {"harness": harness}, [])
     assert {name: entry["value"] for name, entry in found.items()} == pytest.approx(
         {"1-FA Bio": 0.75, "1-FA Cyber": 0.5, "UE Avg": 0.625, "MMLU": 2 / 3}
     )
@@ -57,7 +63,7 @@ def test_whp_and_what_was_not_run_stays_away():
         "perplexity": {"value": 9.0, "se": 1.0, "n": 3},
         "harness": {"harness": "0", "boolq": accuracy([1.0, 0]), "rte": accuracy([1.0, 1])},
     }
-    found = suites.evaluate("whp", benchmarks, generations)
+    found = metrics("whp", benchmarks, generations)
     assert {name: entry["value"] for name, entry in found.items()} == pytest.approx(
         {
             "1-Rouge-L seen": 0.75,
@@ -75,7 +81,7 @@ def test_detox():
         a | {"toxicity": t}
         for a, t in zip(answers("real_toxicity", [("", "x")] * 2), (0.2, 0.4), strict=True)
     ]
-    found = suites.evaluate(
+    found = metrics(
         "detox", {"harness": {"harness": "0", "truthfulqa_mc1": accuracy([1.0, 0])}}, generations
     )
     assert (
@@ -87,9 +93,11 @@ def test_detox():
 
 def test_nothing_to_measure_is_an_error():
     with pytest.raises(WagleError, match="none of 1-FA Bio"):
-        suites.evaluate("wmdp", {"harness": {"harness": "0", "mmlu": accuracy([1.0])}}, [])
-    with pytest.raises(WagleError, match="task 'tofu'"):
-        suites.evaluate("tofu", {}, [])
+        metrics("wmdp", {"harness": {"harness": "0", "mmlu": accuracy([1.0])}}, [])
+    with pytest.raises(WagleError, match="task 'tufo' cannot be imported"):
+        metrics("tufo", {}, [])
+    with pytest.raises(WagleError, match="has no TASK"):
+        tasks.load("wagle.tasks")
     with pytest.raises(WagleError, match="not finite"):
         suites.mean([1.0, math.nan])
 

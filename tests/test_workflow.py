@@ -72,7 +72,8 @@ def tiny(embedder):
         "sparsity_sweep": {"method": "npo", "selection": "wanda", "ratios": [0.25, 0.5]},
         "ratio_sweep": {"selection": "wagle", "ratios": [0.5, 0.9]},
         "gamma_sweep": {"method": "npo", "selection": "wagle", "gammas": [1.0e-6, 1.0e2]},
-        "density": {"selections": ["wagle", "magnitude"], "ratio": 0.5},
+        "density_module": {"selections": ["wagle", "magnitude"], "ratio": 0.5},
+        "density_layer": {"selections": ["wagle", "magnitude"], "ratio": 0.5},
     }
     config["examples"] = {"rows": 1, "selections": ["dense"]}
     return config
@@ -333,7 +334,7 @@ CHANGES = {
     "a method's precision": (
         configure(lambda c: c["methods"]["po"].update(precision="bf16")), REDONE | {"examples"}, lambda c: c.startswith("po/"),
     ),
-    "a figure's style": (edit("wagle/reporting/figures.py", '"font.size": 13', '"font.size": 14'), {"figure", "report"}, None),
+    "a figure's style": (edit("wagle/reporting/plots.py", '"font.size": 13', '"font.size": 14'), {"figure", "report"}, None),
     "the report's template": (edit("workflow/report/report.html.j2", "<h2>Figures", "<h2>All figures"), {"report"}, None),
     "learning rate of a method": (
         configure(lambda c: c["methods"]["po"].update(lr=2.0e-3)),
@@ -436,7 +437,7 @@ def test_a_changed_data_row_reruns_what_was_made_from_it(project, tmp_path):
     config["selections"] = {"wagle": config["selections"]["wagle"]}
     config["methods"] = {"npo": config["methods"]["npo"]}
     config["evaluation"]["protocols"] = ["wagle"]
-    config["figures"] = {"density": {"selections": ["wagle"], "ratio": 0.5}}
+    config["figures"] = {"density_module": {"selections": ["wagle"], "ratio": 0.5}}
     config["examples"] = {"rows": 1, "selections": ["wagle"]}
 
     def change(role, edit):
@@ -610,7 +611,7 @@ def suite(project, task):
             "embedder": config["evaluation"]["embedder"],
         }
     config["evaluation"] = evaluation
-    config["figures"] = {"density": {"selections": ["wagle"], "ratio": 0.5}}
+    config["figures"] = {"density_module": {"selections": ["wagle"], "ratio": 0.5}}
     return config
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from wagle.errors import WagleError
 from wagle.evaluation import protocols
 from wagle.evaluation.metrics import ks_p, truth_ratio
-from wagle.evaluation.protocols import ALL_SPLITS, PROTOCOLS, Log, SplitLosses
+from wagle.evaluation.names import SPLITS
+from wagle.evaluation.protocols import PROTOCOLS, Log, SplitLosses
 
 MAX_BYTES = 512 * 2**20
 TOFU_FILES = {
@@ -153,7 +154,7 @@ def to_open_unlearning(
 ) -> dict:
     """Our scoring log and generations as open-unlearning's evaluation JSON (`agg_value`, `value_by_index`)."""
     switches, log, result, ratios = PROTOCOLS["open-unlearning"], Log(columns), {}, {}
-    for split, name in ALL_SPLITS.items():
+    for split, name in SPLITS.items():
         prefix, losses = PREFIXES[name], protocols.split_losses(log, split, switches, generations)
         ratios[name] = truth_ratio(losses.paraphrased, losses.perturbed, "open-unlearning").tolist()
         parts = {"Prob": losses.answer, "PERT_Prob": losses.perturbed}

@@ -32,6 +32,7 @@ from wagle.evaluation.metrics import (
     truth_ratio,
     truth_ratio_score,
 )
+from wagle.evaluation.names import EFFICACY, SPLITS, UTILITY, UTILITY_SPLITS
 
 PROTOCOLS = {
     "wagle": {"truth_ratio": "wagle", "question": "paraphrased", "span": "answer+eos", "rows": None, "family": "wagle"},
@@ -44,18 +45,6 @@ PROTOCOLS = {
         "truth_ratio": "open-unlearning", "question": "original", "span": "answer+eos", "rows": None, "family": "tofu",
     },
 }  # fmt: skip
-EFFICACY = ("FQ", "MIA", "1-FA", "1-Rouge-L")
-UTILITY = tuple(
-    f"{split} {metric}"
-    for split in ("retain", "real authors", "world facts")
-    for metric in ("Acc", "Rouge-L")
-)
-SPLIT_NAMES = {
-    "retain_perturbed": "retain",
-    "real_authors": "real authors",
-    "world_facts": "world facts",
-}
-ALL_SPLITS = {"forget_perturbed": "forget", **SPLIT_NAMES}
 
 
 class Log:
@@ -214,7 +203,7 @@ def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str,
     Accuracy and Rouge-L of a split are of the same rows: UT Avg's standard error is that of the rows' own averages.
     """
     result, per_split = _efficacy(log, generations, switches), []
-    for split, name in SPLIT_NAMES.items():
+    for split, name in UTILITY_SPLITS.items():
         chosen = _select(generations, split, "original")
         if split == "retain_perturbed":
             right = embedding_accuracy(
@@ -300,7 +289,9 @@ def tofu_metrics(
             truth_ratio_score(ratios[name], name == "forget", variant)
         )
     names = [
-        f"{n} {m}" for n in SPLIT_NAMES.values() for m in ("probability", "Rouge-L", "truth ratio")
+        f"{n} {m}"
+        for n in UTILITY_SPLITS.values()
+        for m in ("probability", "Rouge-L", "truth ratio")
     ]
     if all(name in result for name in names):
         rows = [np.array(result[name]["rows"]) for name in names]
@@ -383,7 +374,7 @@ def evaluate(
     if switches["family"] == "wagle":
         return wagle_family(log, generations, switches)
     splits = {
-        name: split_losses(log, split, switches, generations) for split, name in ALL_SPLITS.items()
+        name: split_losses(log, split, switches, generations) for split, name in SPLITS.items()
     }
     other = split_losses(Log(reference), "forget_perturbed", switches) if reference else None
     found = tofu_metrics(splits, switches["truth_ratio"], other)

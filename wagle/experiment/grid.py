@@ -1,18 +1,17 @@
 """The grid of an experiment: which cells exist, what each is called, which table or figure shows it.
 
-A cell is one evaluated model: the original, the retrained one, or the outcome of (method, selection, ratio, gamma,
-seed). Its id is its path below every stage's folder, so a path says what a file is. Cells are sets: one that a table and a
-sweep both need exists once.
+A cell is one evaluated model: the original, the retrained one, or the outcome of (method, selection,
+ratio, gamma, seed). Its id is its path below every stage's folder, so a path says what a file is.
+Cells are sets: one that a table and a sweep both need exists once.
 
-Notable: `ratio` is the fraction of weights that are UPDATED; sparsity = 1 - ratio.
-Standard library only, for Snakemake enumerates the grid on every start.
+Notable: `ratio` is the fraction of weights that are UPDATED; sparsity = 1 - ratio. Standard library
+only, for Snakemake enumerates the grid on every start.
 """
 
-from wagle.experiment.cells import BASELINES, WITHOUT_SCORE, Cell
-from wagle.experiment.config import score_module
+from wagle.experiment import figures
+from wagle.experiment.cells import BASELINES, WITHOUT_SCORE, Cell, ratio_id, selection_id
+from wagle.experiment.plugins import score_module
 from wagle.runtime import identity
-
-SWEEPS = ("sparsity_sweep", "ratio_sweep", "gamma_sweep")
 
 
 def baselines(config: dict) -> list[Cell]:
@@ -28,7 +27,10 @@ def make_cell(
     ratio: float | None = None,
     gamma: float | None = None,
 ) -> Cell:
-    """The cell of `method` with `selection` at `ratio` and `gamma` (defaults: the method's and the selection's own)."""
+    """The cell of `method` with `selection` at `ratio` and `gamma`.
+
+    Without them, the method's own ratio and the selection's own gamma.
+    """
     options = config["selections"][selection]
     if selection in WITHOUT_SCORE:
         return Cell(method, selection, None, None, seed)
@@ -37,76 +39,74 @@ def make_cell(
 
 
 def table_cells(config: dict) -> list[Cell]:
-    """Cells of the main table: baselines and every method x selection x seed at the method's ratio."""
-    cells = baselines(config)
-    for method in config["methods"]:
-        for selection in config["selections"]:
-            cells += [make_cell(config, method, selection, seed) for seed in config["seeds"]]
-    return cells
-
-
-def sweep_cells(config: dict, figure: str) -> list[Cell]:
-    """Cells of a sweep over ratios or gammas, of one method where it names one, else of every method; dense included."""
-    block = config["figures"].get(figure)
-    if not block:
-        return []
-    methods = [block["method"]] if "method" in block else list(config["methods"])
-    seeds = block.get("seeds", config["seeds"])
-    points = [(ratio, None) for ratio in block.get("ratios", [])] + [
-        (None, gamma) for gamma in block.get("gammas", [])
-    ]
-    cells = [
-        make_cell(config, m, block["selection"], s, *point)
-        for m in methods
-        for point in points
-        for s in seeds
-    ]
-    if "dense" in config["selections"]:
-        cells += [make_cell(config, method, "dense", seed) for method in methods for seed in seeds]
-    return cells
-
-
-def precision_cells(config: dict) -> list[Cell]:
-    """Cells of the precision figure: its methods (which differ in precision and learning rate) x its selections."""
-    block = config["figures"].get("precision")
-    if not block:
-        return []
-    return [
-        make_cell(config, m, s, seed)
-        for m in block["methods"]
-        for s in block["selections"]
+    """Cells of the main table: baselines, and every method x selection x seed at its own ratio."""
+    return baselines(config) + [
+        make_cell(config, method, selection, seed)
+        for method in config["methods"]
+        for selection in config["selections"]
         for seed in config["seeds"]
     ]
 
 
+def sweep_cells(config: dict, options: dict) -> list[Cell]:
+    """Cells of a sweep over `ratios` or `gammas` of one selection; dense cells are included.
+
+    The sweep has one method where `options` names one, else every method, and its own `seeds` or
+    the experiment's.
+    """
+    methods = [options["method"]] if "method" in options else list(config["methods"])
+    seeds = options.get("seeds", config["seeds"])
+    points = [(ratio, None) for ratio in options.get("ratios", [])]
+    points += [(None, gamma) for gamma in options.get("gammas", [])]
+    cells = [
+        make_cell(config, method, options["selection"], seed, *point)
+        for method in methods
+        for point in points
+        for seed in seeds
+    ]
+    if "dense" in config["selections"]:
+        cells += [make_cell(config, m, "dense", seed) for m in methods for seed in seeds]
+    return cells
+
+
 def example_cells(config: dict) -> list[Cell]:
-    """Cells whose answers the examples table shows: baselines, and each method with its selections, first seed."""
-    block = config.get("examples")
-    if not block:
+    """Cells whose answers the examples table shows: baselines, and each method, first seed."""
+    options = config.get("examples")
+    if not options:
         return []
     seed = config["seeds"][0]
     return baselines(config) + [
-        make_cell(config, m, s, seed) for m in config["methods"] for s in block["selections"]
+        make_cell(config, method, selection, seed)
+        for method in config["methods"]
+        for selection in options["selections"]
     ]
 
 
 def all_cells(config: dict) -> list[Cell]:
     """Every cell of the experiment once, baselines first, then in config order."""
-    cells = table_cells(config)
-    for figure in SWEEPS:
-        cells += sweep_cells(config, figure)
-    return list(dict.fromkeys(cells + precision_cells(config) + example_cells(config)))
+    cells = table_cells(config) + figures.all_cells(config) + example_cells(config)
+    return list(dict.fromkeys(cells))
 
 
 def needs(config: dict, selection: str) -> tuple[str, ...]:
-    """What the score of `selection` reads: its module's NEEDS, among weights, activations, forget, retain, draw."""
+    """What the score of `selection` reads: its module's NEEDS.
+
+    They are among weights, activations, forget, retain and draw.
+    """
     return identity.constant(score_module(selection, config["selections"][selection]), "NEEDS", ())
 
 
-def draw(config: dict, selection: str, seed: int) -> str:
+def draw_name(config: dict, selection: str, seed: int) -> str:
     """Name of the random draw behind a score: the seed where the score depends on it, else `all`.
 
-    Retain samples (WAGLE), calibration samples (Wanda) and random scores are drawn anew for each seed.
+    Retain samples (WAGLE), calibration samples (Wanda) and random scores are drawn for each seed.
     """
     seeded = {"retain", "activations", "draw"} & set(needs(config, selection))
     return f"seed-{seed}" if seeded else "all"
+
+
+def mask_folder(config: dict, cell: Cell) -> str:
+    """Folder of a cell's mask below the results folder."""
+    selection = selection_id(cell.selection, cell.gamma)
+    draw = draw_name(config, cell.selection, cell.seed)
+    return f"masks/{selection}/{draw}/ratio-{ratio_id(cell.ratio)}"

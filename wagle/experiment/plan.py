@@ -243,7 +243,7 @@ def stages(config: dict, tokens: int) -> list[Stage]:
         )
     )
     masks = {
-        (c.selection, c.ratio, c.gamma, grid.draw(config, c.selection, c.seed))
+        (c.selection, c.ratio, c.gamma, grid.draw_name(config, c.selection, c.seed))
         for c in cells
         if c.has_mask
     }

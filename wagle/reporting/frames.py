@@ -1,8 +1,14 @@
-"""Small frames as Markdown and LaTeX, and how names are written; apart from the main table, which knows every metric."""
+"""Small data frames as Markdown, LaTeX and HTML, and how methods and selections are written.
 
+The main table, which knows metrics and their errors, is wagle/reporting/tables.py.
+"""
+
+import html as escape
 import math
 
 import pandas as pd
+
+from wagle.experiment.cells import Cell
 
 NAMES = {
     "graddiff": "GradDiff",
@@ -12,56 +18,79 @@ NAMES = {
     "wagle": "WAGLE",
     "snip": "SNIP",
 }
+TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
+    character: f"\\{character}" for character in "&%$#_{}"
+}
 
 
 def label(name: str) -> str:
-    """How a method or selection is written in tables and figures: `graddiff-bf16` as GradDiff bf16."""
+    """How a method or selection is written: `graddiff-bf16` as GradDiff bf16."""
     first, *rest = name.split("-", 1)
     return " ".join([NAMES.get(first, first.replace("_", " ").capitalize()), *rest])
 
 
+def cell_label(cell: Cell) -> str:
+    return " ".join(label(word) for word in (cell.method, cell.selection) if word)
+
+
+def value_text(value) -> str:
+    """A value as a reader sees it: four digits of a number, nothing for a blank."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def is_numeric(frame: pd.DataFrame) -> list[bool]:
+    return [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
+
+
 def markdown(frame: pd.DataFrame) -> str:
-    """Any small frame as a Markdown table; numbers right-aligned, line breaks and bars in texts made harmless."""
-    numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
-    lines = [
-        "| " + " | ".join(map(str, frame.columns)) + " |",
-        "|" + "".join("---:|" if n else "---|" for n in numeric),
-    ]
+    """A Markdown table: numbers right-aligned; line breaks and bars in texts made harmless."""
+    rules = "".join("---:|" if numeric else "---|" for numeric in is_numeric(frame))
+    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + rules]
     for row in frame.itertuples(index=False):
-        texts = [_text(value).replace("|", "/").replace("\n", " ") for value in row]
+        texts = [value_text(value).replace("|", "/").replace("\n", " ") for value in row]
         lines.append(f"| {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
 
 
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    c: f"\\{c}" for c in "&%$#_{}"
-}
+def html(frame: pd.DataFrame) -> str:
+    """An HTML table; numbers carry the class `number`, and every text is escaped."""
+    heads = "".join(f'<th scope="col">{escape.escape(str(c))}</th>' for c in frame.columns)
+    classes = [' class="number"' if numeric else "" for numeric in is_numeric(frame)]
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td{kind}>{escape.escape(value_text(value))}</td>"
+            for kind, value in zip(classes, row, strict=True)
+        )
+        + "</tr>"
+        for row in frame.itertuples(index=False)
+    )
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def latex(frame: pd.DataFrame, widths: list[str] | None = None) -> str:
-    """Any small frame as a booktabs tabular; `widths` are column types such as p{4cm} for texts."""
-    kinds = widths or ["r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes]
+def latex(frame: pd.DataFrame, columns: list[str] | None = None) -> str:
+    """A booktabs tabular; `columns` are LaTeX column types, such as p{4cm} for texts."""
+    columns = columns or ["r" if numeric else "l" for numeric in is_numeric(frame)]
 
     def line(values):
-        return (
-            " & ".join(
-                "".join(_TEX.get(c, c) for c in _text(value).replace("\n", " ")) for value in values
-            )
-            + r" \\"
+        texts = (value_text(value).replace("\n", " ") for value in values)
+        cells = ("".join(TEX.get(character, character) for character in text) for text in texts)
+        return " & ".join(cells) + r" \\"
+
+    return (
+        "\n".join(
+            [
+                "% needs \\usepackage{booktabs}",
+                rf"\begin{{tabular}}{{{''.join(columns)}}}",
+                r"\toprule",
+                line(frame.columns),
+                r"\midrule",
+                *(line(row) for row in frame.itertuples(index=False)),
+                r"\bottomrule",
+                r"\end{tabular}",
+            ]
         )
-
-    rows = [line(row) for row in frame.itertuples(index=False)]
-    head = [
-        "% needs \\usepackage{booktabs}",
-        rf"\begin{{tabular}}{{{''.join(kinds)}}}",
-        r"\toprule",
-        line(frame.columns),
-        r"\midrule",
-    ]
-    return "\n".join([*head, *rows, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def _text(value) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        + "\n"
+    )

@@ -13,8 +13,17 @@ COLUMNS = ["method", "selection", "metric", "value", "source"]
 KEYS = ["method", "selection", "metric"]
 
 
+def read_all(paths: list[str]) -> pd.DataFrame:
+    """The published cells of all `paths`, read as `read` does; none where there is no path."""
+    frames = [read(path) for path in paths]
+    return pd.concat(frames) if frames else pd.DataFrame({name: [] for name in COLUMNS})
+
+
 def read(path: str | Path) -> pd.DataFrame:
-    """The published cells. Raises WagleError for missing columns, a value without a source, or a cell given twice."""
+    """The published cells of one file.
+
+    Raises WagleError for missing columns, a value without a source, or a cell given twice.
+    """
     path = Path(path)
     try:
         frame = pd.read_csv(path, dtype={"source": "string", "selection": "string"})

@@ -1,47 +1,24 @@
-"""Tables from the long metrics file: mean and standard error over seeds, as CSV, Markdown and LaTeX (booktabs).
+"""The main table: mean and standard error over seeds, as CSV, Markdown, LaTeX (booktabs) and HTML.
 
-Notable: the best average of each method is bold; standard errors are over seeds, and a value from one seed has none.
+Notable: the best average of each method is bold. Standard errors are over seeds, and a value from
+one seed has none. Which metrics a table has is its task's to say (`Task.layouts`).
 """
 
+import html as escape
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from wagle.errors import WagleError
-from wagle.evaluation import suites
-from wagle.evaluation.protocols import EFFICACY, UTILITY
 from wagle.experiment.cells import Cell
 from wagle.reporting.frames import label
 
-COLUMNS = [
-    "experiment",
-    "task",
-    "method",
-    "selection",
-    "ratio",
-    "gamma",
-    "seed",
-    "protocol",
-    "metric",
-    "value",
-]
-PAPER = {"Unlearning efficacy": [*EFFICACY, "UE Avg"], "Utility": [*UTILITY, "UT Avg"]}
-TOFU = {
-    "Forgetting": ["forget quality", "forget truth ratio", "forget probability", "forget Rouge-L"],
-    "Memorization": ["exact memorization", "extraction strength"],
-    "Utility": ["retain probability", "retain Rouge-L", "retain truth ratio", "model utility"],
-}
-MEMBERSHIP = {
-    "Membership": ["MIA loss", "MIA zlib", "MIA min-k", "MIA min-k++", "privleak"]
-}  # needs a holdout split
-LAYOUTS = {"wagle": PAPER, "wagle-code": PAPER, "tofu": TOFU, "open-unlearning": TOFU | MEMBERSHIP}
-BOLD = ("UE Avg", "UT Avg", "model utility", "MMLU", "zero-shot Acc")
-
-
-def layout(task: str, protocol: str) -> dict[str, list[str]]:
-    """Groups of metrics of a task's main table."""
-    return LAYOUTS[protocol] if task == "tofu" else suites.LAYOUTS[task]
+Layout = Mapping[str, Sequence[str]]
+KEYS = ["method", "selection", "ratio", "gamma", "seed"]
+COLUMNS = ["experiment", "task", *KEYS, "protocol", "metric", "value"]
 
 
 def read_metrics(path: str | Path) -> pd.DataFrame:
@@ -53,110 +30,149 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
     return frame.assign(selection=frame["selection"].fillna(""))
 
 
+def _cell_key(row: Sequence) -> tuple:
+    """A row's cell: blanks are None, but for the selection, which baselines leave empty."""
+    return tuple(
+        None if pd.isna(value) or (value == "" and key != "selection") else value
+        for key, value in zip(KEYS, row, strict=True)
+    )
+
+
 def of_cells(frame: pd.DataFrame, cells: list[str]) -> pd.DataFrame:
-    """The rows of `cells` (ids), in the order of that list. Raises WagleError for a cell without rows."""
-    keys = ["method", "selection", "ratio", "gamma", "seed"]
-    rank = {
-        tuple(getattr(Cell.parse(name), key) for key in keys): i for i, name in enumerate(cells)
-    }
-    found = [rank.get(tuple(None if pd.isna(v) or (v == "" and k != "selection") else v for k, v in zip(keys, row, strict=True)))
-             for row in frame[keys].itertuples(index=False)]  # fmt: skip
-    chosen = frame.assign(_rank=found).dropna(subset="_rank")
-    missing = set(range(len(cells))) - set(chosen["_rank"].astype(int))
+    """The rows of `cells` (ids), in the order of that list.
+
+    Raises WagleError for a cell without rows.
+    """
+    parsed = map(Cell.parse, cells)
+    rank = {tuple(getattr(cell, key) for key in KEYS): i for i, cell in enumerate(parsed)}
+    order = [rank.get(_cell_key(row)) for row in frame[KEYS].itertuples(index=False)]
+    rows = frame.assign(order=order).dropna(subset="order")
+    missing = set(range(len(cells))) - set(rows["order"].astype(int))
     if missing:
         raise WagleError(f"no metrics of {cells[min(missing)]}", do="re-run rule collect")
-    return chosen.sort_values("_rank", kind="stable").drop(columns="_rank")
+    return rows.sort_values("order", kind="stable").drop(columns="order")
 
 
 def summarise(frame: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Mean, standard error over seeds (blank for one), numbers of seeds and rows, per method, selection, `by` and metric."""
+    """Mean, standard error over seeds (blank for one), numbers of seeds and rows.
+
+    One row per protocol, method, selection, `by` and metric; `se_rows` is the mean of the
+    metrics' own standard errors over rows.
+    """
     keys = ["protocol", "method", "selection", *by, "metric"]
     rows = []
     for key, group in frame.groupby(keys, sort=False, dropna=False):
         values = group["value"]
-        se = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else None
-        within = group["se"].mean() if "se" in group else None
-        about = dict(zip(keys, key, strict=True))
         rows.append(
-            about
+            dict(zip(keys, key, strict=True))
             | {
                 "mean": values.mean(),
-                "se": se,
+                "se": values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else None,
                 "seeds": len(values),
                 "n": group["n"].min(),
-                "se_rows": within,
+                "se_rows": group["se"].mean() if "se" in group else None,
             }
         )
     return pd.DataFrame(rows)
 
 
-def _cells(summary: pd.DataFrame, layout: dict):
-    """(method, selection, {metric: (mean, se)}) in order of appearance."""
-    metrics = [metric for group in layout.values() for metric in group]
+@dataclass(frozen=True)
+class Entry:
+    """One number of a table: mean, standard error over seeds, and whether it is printed bold."""
+
+    mean: float
+    se: float | None
+    bold: bool = False
+
+    def text(self, plus_minus: str, bold: tuple[str, str]) -> str:
+        """The number with its error; `bold` are the marks before and after a best mean."""
+        tiny = abs(self.mean) < 5e-4 and self.mean != 0
+        number = f"{self.mean:.1e}" if tiny else f"{self.mean:.3f}"
+        number = f"{bold[0]}{number}{bold[1]}" if self.bold else number
+        return number if self.se is None else f"{number} {plus_minus} {self.se:.3f}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A table's row: one method and selection, and an entry (or None) for each metric."""
+
+    method: str
+    selection: str
+    entries: dict[str, Entry | None]
+
+    def names(self) -> list[str]:
+        return [label(self.method), label(self.selection) if self.selection else ""]
+
+    def texts(self, plus_minus: str, bold: tuple[str, str]) -> list[str]:
+        return [e.text(plus_minus, bold) if e else "" for e in self.entries.values()]
+
+
+def rows_of(summary: pd.DataFrame, layout: Layout, best: Sequence[str] = ()) -> Iterator[Row]:
+    """The table's rows in order of appearance; the best mean of each metric in `best` is bold."""
+    averages = summary[summary["metric"].isin(best) & (summary["selection"] != "")]
+    top = averages.loc[averages.groupby(["method", "metric"])["mean"].idxmax()]
+    bold = set(top[["method", "selection", "metric"]].itertuples(index=False, name=None))
     for (method, selection), group in summary.groupby(["method", "selection"], sort=False):
-        found = {
-            row.metric: (row.mean_, row.se)
-            for row in group.rename(columns={"mean": "mean_"}).itertuples()
-        }
-        yield method, selection, {metric: found.get(metric) for metric in metrics}
+        values = {}
+        for metric, mean, se in zip(group["metric"], group["mean"], group["se"], strict=True):
+            error = None if pd.isna(se) else se
+            values[metric] = Entry(mean, error, (method, selection, metric) in bold)
+        yield Row(method, selection, {metric: values.get(metric) for metric in metrics_of(layout)})
 
 
-def wide(summary: pd.DataFrame, layout: dict) -> pd.DataFrame:
+def metrics_of(layout: Layout) -> list[str]:
+    return [metric for group in layout.values() for metric in group]
+
+
+def wide(summary: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     """One row per method and selection; each metric has a mean and a standard-error column."""
     rows = []
-    for method, selection, values in _cells(summary, layout):
-        row = {"method": method, "selection": selection}
-        for metric, value in values.items():
-            row |= {metric: value and value[0], f"{metric} SE": value and value[1]}
-        rows.append(row)
+    for row in rows_of(summary, layout):
+        line = {"method": row.method, "selection": row.selection}
+        for metric, entry in row.entries.items():
+            line |= {metric: entry and entry.mean, f"{metric} SE": entry and entry.se}
+        rows.append(line)
     return pd.DataFrame(rows)
 
 
-def _best(summary: pd.DataFrame) -> set:
-    """(method, selection, metric) of the best mean of each bold metric within each method that has several selections."""
-    averages = summary[summary["metric"].isin(BOLD) & (summary["selection"] != "")]
-    best = (
-        averages.loc[averages.groupby(["method", "metric"])["mean"].idxmax()]
-        if len(averages)
-        else averages
-    )
-    return set(best[["method", "selection", "metric"]].itertuples(index=False, name=None))
-
-
-def _number(value, bold: bool, plus_minus: str, strong: tuple[str, str]) -> str:
-    if value is None:
-        return ""
-    mean, se = value
-    text = f"{mean:.3f}" if abs(mean) >= 5e-4 or mean == 0 else f"{mean:.1e}"
-    text = f"{strong[0]}{text}{strong[1]}" if bold else text
-    return text if se is None or pd.isna(se) else f"{text} {plus_minus} {se:.3f}"
-
-
-def markdown(summary: pd.DataFrame, layout: dict) -> str:
-    """The table in GitHub's Markdown; mean ± standard error over seeds, best average of a method in bold."""
-    metrics, best = [metric for group in layout.values() for metric in group], _best(summary)
+def markdown(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
+    """The table in GitHub's Markdown; mean ± standard error over seeds."""
+    metrics = metrics_of(layout)
     lines = [
         "| Method | Selection | " + " | ".join(metrics) + " |",
         "|---|---|" + "---:|" * len(metrics),
     ]
-    for method, selection, values in _cells(summary, layout):
-        cells = [
-            _number(v, (method, selection, m) in best, "±", ("**", "**")) for m, v in values.items()
-        ]
-        lines.append(
-            f"| {label(method)} | {label(selection) if selection else ''} | "
-            + " | ".join(cells)
-            + " |"
-        )
+    for row in rows_of(summary, layout, best):
+        cells = row.names() + row.texts("±", ("**", "**"))
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def latex(summary: pd.DataFrame, layout: dict) -> str:
-    """The table as a booktabs tabular, with a spanning header for each group of metrics and a rule between methods."""
-    metrics, best = [metric for group in layout.values() for metric in group], _best(summary)
-    spans, column = [], 3
+def html(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
+    """The table as HTML, with a spanning header for each group of metrics."""
+    groups = "".join(
+        f'<th scope="colgroup" colspan="{len(group)}">{escape.escape(name)}</th>'
+        for name, group in layout.items()
+    )
+    names = ["Method", "Selection", *metrics_of(layout)]
+    heads = "".join(f'<th scope="col">{escape.escape(name)}</th>' for name in names)
+    body = "".join(
+        "<tr>"
+        + "".join(f'<th scope="row">{escape.escape(name)}</th>' for name in row.names())
+        + "".join(f"<td>{text}</td>" for text in row.texts("±", ("<b>", "</b>")))
+        + "</tr>"
+        for row in rows_of(summary, layout, best)
+    )
+    head = f'<tr><th colspan="2"></th>{groups}</tr><tr>{heads}</tr>'
+    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def latex(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
+    """The table as a booktabs tabular: a spanning header a group, and a rule between methods."""
+    metrics = metrics_of(layout)
+    rules, column = [], 3
     for group in layout.values():
-        spans.append(rf"\cmidrule(lr){{{column}-{column + len(group) - 1}}}")
+        rules.append(rf"\cmidrule(lr){{{column}-{column + len(group) - 1}}}")
         column += len(group)
     header = " & ".join(
         rf"\multicolumn{{{len(group)}}}{{c}}{{{name}}}" for name, group in layout.items()
@@ -166,22 +182,15 @@ def latex(summary: pd.DataFrame, layout: dict) -> str:
         r"\begin{tabular}{ll" + "r" * len(metrics) + "}",
         r"\toprule",
         rf"& & {header} \\",
-        " ".join(spans),
+        " ".join(rules),
         "Method & Selection & " + " & ".join(metrics) + r" \\",
     ]
     previous = None
-    for method, selection, values in _cells(summary, layout):
-        group = "baseline" if not selection else method
+    for row in rows_of(summary, layout, best):
+        group = row.method if row.selection else "baseline"
         if group != previous:
             lines.append(r"\midrule")
         previous = group
-        cells = [
-            _number(v, (method, selection, m) in best, r"$\pm$", (r"\textbf{", "}"))
-            for m, v in values.items()
-        ]
-        lines.append(
-            f"{label(method)} & {label(selection) if selection else ''} & "
-            + " & ".join(cells)
-            + r" \\"
-        )
+        cells = row.names() + row.texts(r"$\pm$", (r"\textbf{", "}"))
+        lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

@@ -20,15 +20,13 @@ with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
     options = params["attribution"]
-    rows = read_rows(snakemake.input.rows[0])
+    rows = read_rows(snakemake.input.forget_rows)
     rng = np.random.default_rng([int(snakemake.wildcards.draw.removeprefix("seed-")), 4])
     picks = sorted(rng.permutation(len(rows))[: options["calibration_samples"]])
-    checkpoint = snakemake.input.model[0]
-    model, tokenizer = (
-        checkpoints.load(checkpoint, options["precision"]),
-        checkpoints.load_tokenizer(checkpoint),
-    )
+    model = checkpoints.load(snakemake.input.model, options["precision"])
+    tokenizer = checkpoints.load_tokenizer(snakemake.input.model)
     encoded = encode_rows(tokenizer, [rows[i] for i in picks], **params["encoding"])
     norms = feature_norms(model, encoded, tokenizer.pad_token_id, options["token_budget"])
-    shapes = {name: list(x.shape) for name, x in norms.items()}
-    tensors.write(part.activations, shapes, torch.float32, norms.items(), {"rows": str(len(picks))})
+    shapes = {name: list(norm.shape) for name, norm in norms.items()}
+    metadata = {"rows": str(len(picks))}
+    tensors.write(part.activations, shapes, torch.float32, norms.items(), metadata)

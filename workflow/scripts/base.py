@@ -18,21 +18,19 @@ with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
     spec = params["base"]
-    splits = {
-        path.split("/")[-2]: read_rows(path)
-        for path in snakemake.input.rows
-        if path.endswith("rows.jsonl")
-    }
-    corpus = [plain(row) for role in spec.get("corpus", []) for row in splits[role]]
+
+    def rows_of(roles):
+        return [row for role in roles for row in read_rows(snakemake.input[f"{role}_rows"])]
+
+    corpus = [plain(row) for row in rows_of(spec.get("corpus", []))]
     model, tokenizer = checkpoints.obtain(spec, corpus, spec.get("seed", 0))
     checkpoints.check_pair(model, tokenizer)
     if "pretrain" in spec:
         options = {key: value for key, value in spec["pretrain"].items() if key != "roles"}
-        rows = [row for role in spec["pretrain"]["roles"] for row in splits[role]]
         model, done = finetune(
             model,
             tokenizer,
-            rows,
+            rows_of(spec["pretrain"]["roles"]),
             encoding=params["encoding"],
             identity=part.identity,
             resume=part.resume,

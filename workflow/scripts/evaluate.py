@@ -17,25 +17,28 @@ from wagle.runtime.job import recorded
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
-    files = [path for path in snakemake.input.rows if path.endswith("rows.jsonl")]
-    splits = {path.split("/")[-2]: read_rows(path) for path in files}
-    checkpoint, template = snakemake.input.model[0], params["template"]
-    scoring_options, generation_options = params["scoring"], params["generation"]
-    model = checkpoints.load(checkpoint, scoring_options.pop("precision"))
-    tokenizer = checkpoints.load_tokenizer(checkpoint)
+    template, scoring_options = params["template"], params["scoring"]
+    splits = {role: read_rows(snakemake.input[f"{role}_rows"]) for role in params["roles"]}
+    model = checkpoints.load(snakemake.input.model, scoring_options.pop("precision"))
+    tokenizer = checkpoints.load_tokenizer(snakemake.input.model)
     checkpoints.check_pair(model, tokenizer)
     log = scoring.score(
-        model, tokenizer, splits, template=template, max_length=params["max_length"], **scoring_options,
-    )  # fmt: skip
+        model,
+        tokenizer,
+        splits,
+        template=template,
+        max_length=params["max_length"],
+        **scoring_options,
+    )
     scoring.write_log(part.tokens, log)
     entries = generation.tasks(splits)
-    asked = [entry["question"] for entry in entries]
-    for entry, text in zip(
-        entries,
-        generation.answers(model, tokenizer, asked, template=template, **generation_options),
-        strict=True,
-    ):
-        entry["generated"] = text
-    vectors = next(tensors.stream(snakemake.input.candidates[0], ["vectors"]))[1].numpy()
-    embedding.add_similarities(entries, embedding.load(snakemake.input.embedder[0]), vectors)
+    questions = [entry["question"] for entry in entries]
+    answers = generation.answers(
+        model, tokenizer, questions, template=template, **params["generation"]
+    )
+    for entry, answer in zip(entries, answers, strict=True):
+        entry["generated"] = answer
+    _, vectors = next(tensors.stream(snakemake.input.candidates, ["vectors"]))
+    embedder = embedding.load(snakemake.input.embedder)
+    embedding.add_similarities(entries, embedder, vectors.numpy())
     write_rows(part.generations, entries)

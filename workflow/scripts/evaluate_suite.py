@@ -1,4 +1,4 @@
-"""One model's benchmark results and generated texts (tasks beyond TOFU)."""
+"""One model's benchmark results and generated texts (tasks without a scoring log)."""
 
 # ruff: noqa: E402
 from wagle.runtime.warm import hand_over
@@ -19,47 +19,34 @@ from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
-    params = json.loads(snakemake.params.config)
-    files = {
-        Path(path).parent.name: path for path in snakemake.input.rows if path.endswith("rows.jsonl")
-    }
-    checkpoint, options = snakemake.input.model[0], params["evaluation"]
+    params, inputs = json.loads(snakemake.params.config), dict(snakemake.input.items())
+    options = params["evaluation"]
     asked = options["generation"]
-    roles, most = asked.pop("roles", []), asked.pop("rows", None)
-    splits = {
-        role: read_rows(files[role])
-        for role in {*roles, *(["wikitext"] if "perplexity" in options else [])}
-    }
+    roles, limit = asked.pop("roles", []), asked.pop("rows", None)
+    splits = {role: read_rows(inputs[f"{role}_rows"]) for role in roles}
     precision = options.get("harness", {}).pop("precision", "fp32")
-    model, tokenizer = (
-        checkpoints.load(checkpoint, precision),
-        checkpoints.load_tokenizer(checkpoint),
-    )
+    model = checkpoints.load(inputs["model"], precision)
+    tokenizer = checkpoints.load_tokenizer(inputs["model"])
     checkpoints.check_pair(model, tokenizer)
-    found = {}
+    benchmarks = {}
     if "harness" in options:
-        names = options["harness"].pop("local")
-        local = {name: harness.local_task(name, Path(files[name]).resolve()) for name in names}
-        found["harness"] = harness.run(model, tokenizer, local, **options["harness"])
+        local = {
+            name: harness.local_task(name, Path(inputs[f"{name}_rows"]).resolve())
+            for name in options["harness"].pop("local")
+        }
+        benchmarks["harness"] = harness.run(model, tokenizer, local, **options["harness"])
     if "perplexity" in options:
-        texts = [row["text"] for row in splits["wikitext"]]
-        found["perplexity"] = perplexity(model, tokenizer, texts, **options["perplexity"])
-    entries = suites.prompts(splits, roles, most)
+        texts = [row["text"] for row in read_rows(inputs["wikitext_rows"])]
+        benchmarks["perplexity"] = perplexity(model, tokenizer, texts, **options["perplexity"])
+    entries = suites.prompts(splits, roles, limit)
     questions = [entry["question"] for entry in entries]
-    answers = (
-        generation.answers(model, tokenizer, questions, template=params["template"], **asked)
-        if entries
-        else []
-    )
-    for entry, text in zip(entries, answers, strict=True):
-        entry["generated"] = text
-    if snakemake.input.classifier:
-        embedder = Path(snakemake.input.embedder[0]) if snakemake.input.embedder else None
-        for entry, score in zip(
-            entries,
-            toxicity.scores(Path(snakemake.input.classifier[0]), answers, embedder),
-            strict=True,
-        ):
+    answers = generation.answers(model, tokenizer, questions, template=params["template"], **asked)
+    for entry, answer in zip(entries, answers, strict=True):
+        entry["generated"] = answer
+    if "classifier" in inputs:
+        embedder = Path(inputs["embedder"]) if "embedder" in inputs else None
+        scores = toxicity.scores(Path(inputs["classifier"]), answers, embedder)
+        for entry, score in zip(entries, scores, strict=True):
             entry["toxicity"] = float(score)
-    write_json(part.benchmarks, found)
+    write_json(part.benchmarks, benchmarks)
     write_rows(part.generations, entries)

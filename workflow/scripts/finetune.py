@@ -1,4 +1,4 @@
-"""Target and retrained model: fine-tuned here on the job's GPUs (LoRA on one of them), or taken from hub or path."""
+"""Target and retrained model: fine-tuned on the job's GPUs (LoRA on one), or from hub or path."""
 
 # ruff: noqa: E402
 from wagle.runtime.warm import hand_over
@@ -19,16 +19,15 @@ with recorded(snakemake) as part:
     spec, params = json.loads(snakemake.params.source), json.loads(snakemake.params.config)
     if spec["source"] == "finetune":
         job = {
-            "base": snakemake.input.base[0],
-            "rows": [path for path in snakemake.input.rows if path.endswith("rows.jsonl")],
+            "base": snakemake.input.base,
+            "rows": [snakemake.input[f"{role}_rows"] for role in params["roles"]],
             "out": str(part.checkpoint),
             "resume": str(part.resume),
             "identity": part.identity,
             "encoding": params["encoding"],
             "options": params["finetune"],
         }
-        launch.run(
-            finetuned, job, 1 if params["finetune"].get("adapters") else snakemake.resources.gpu
-        )
+        adapted = "adapters" in params["finetune"]
+        launch.run(finetuned, job, 1 if adapted else snakemake.resources.gpu)
     else:
         checkpoints.save(*checkpoints.obtain(spec, [], 0), part.checkpoint)

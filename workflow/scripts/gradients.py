@@ -20,36 +20,29 @@ from wagle.runtime.job import recorded
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     params, wildcards = json.loads(snakemake.params.config), snakemake.wildcards
-    options = params["attribution"]
-    files = [path for path in snakemake.input.rows if path.endswith("rows.jsonl")]
-    rows, refusals = read_rows(files[0]), None
+    options, attribution = params["attribution"], snakemake.config["attribution"]
+    rows, refusals = read_rows(snakemake.input.forget_rows), None
     if wildcards.side == "retain":
-        retain = read_rows(files[1])
+        retain = read_rows(snakemake.input.retain_rows)
         rng = np.random.default_rng([int(wildcards.draw.removeprefix("seed-")), 3])
         picks = rng.choice(len(retain), size=len(rows), replace=len(retain) < len(rows))
         rows = [retain[i] for i in sorted(picks)]
     elif options["forget_labels"] == "refusal":
-        refusals = [row["text"] for row in read_rows(files[-1])]
-    checkpoint = snakemake.input.model[0]
-    model, tokenizer = (
-        checkpoints.load(checkpoint, options["precision"]),
-        checkpoints.load_tokenizer(checkpoint),
-    )
+        refusals = [row["text"] for row in read_rows(snakemake.input.refusals_rows)]
+    model = checkpoints.load(snakemake.input.model, options["precision"])
+    tokenizer = checkpoints.load_tokenizer(snakemake.input.model)
     encoded = encode_rows(tokenizer, rows, refusals=refusals, **params["encoding"])
     sums, loss = accumulate(
-        model, encoded, tokenizer.pad_token_id, options["token_budget"], options["reduction"],
-        activation_checkpointing=snakemake.config["attribution"].get("activation_checkpointing", False),
-    )  # fmt: skip
+        model,
+        encoded,
+        tokenizer.pad_token_id,
+        options["token_budget"],
+        options["reduction"],
+        activation_checkpointing=attribution.get("activation_checkpointing", False),
+    )
     norm = float(torch.stack([g.double().square().sum() for g in sums.values()]).sum().sqrt())
-    shapes = {name: list(g.shape) for name, g in sums.items()}
-    tensors.write(
-        part.gradients,
-        shapes,
-        torch.float32,
-        sums.items(),
-        {"reduction": options["reduction"], "rows": str(len(rows))},
-    )
-    write_json(
-        part.stats,
-        {"rows": len(rows), "loss": loss, "norm": norm, "reduction": options["reduction"]},
-    )
+    shapes = {name: list(gradient.shape) for name, gradient in sums.items()}
+    metadata = {"reduction": options["reduction"], "rows": str(len(rows))}
+    tensors.write(part.gradients, shapes, torch.float32, sums.items(), metadata)
+    stats = {"rows": len(rows), "loss": loss, "norm": norm, "reduction": options["reduction"]}
+    write_json(part.stats, stats)

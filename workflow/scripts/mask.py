@@ -5,6 +5,7 @@ from wagle.runtime.warm import hand_over
 
 hand_over()
 
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -13,24 +14,25 @@ from wagle.attribution.attribution import write_masks
 from wagle.runtime.job import recorded
 from wagle.runtime.records import read_manifest
 
+
+def recorded_hashes(path):
+    """sha256 by name of the tensor files that the job of `path` recorded."""
+    outputs = read_manifest(Path(path).parent / "manifest.json")["outputs"]
+    return [
+        entry["sha256"] for name, entry in sorted(outputs.items()) if name.endswith(".safetensors")
+    ]
+
+
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
-    scores, scores_manifest = snakemake.input.scores
-    checkpoint, model_manifest = snakemake.input.model
+    scores, checkpoint = snakemake.input.scores, snakemake.input.model
     selection, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
-    weights = [
-        e["sha256"]
-        for n, e in sorted(read_manifest(model_manifest)["outputs"].items())
-        if n.endswith(".safetensors")
-    ]
     origin = {
         "selection": selection,
         "gamma": gamma,
-        "scores_sha256": read_manifest(scores_manifest)["outputs"]["scores.safetensors"]["sha256"],
-        "model_sha256": ",".join(weights),
+        "scores_sha256": ",".join(recorded_hashes(scores)),
+        "model_sha256": ",".join(recorded_hashes(checkpoint)),
     }
-    ratio = float(snakemake.wildcards.ratio)
-    [density] = write_masks(
-        [part.mask], scores, checkpoint, [ratio], snakemake.params.select, origin
-    )
+    ratio, select = float(snakemake.wildcards.ratio), snakemake.params.select
+    [density] = write_masks([part.mask], scores, checkpoint, [ratio], select, origin)
     pd.DataFrame(density).to_csv(part.density, index=False)

@@ -1,4 +1,4 @@
-"""All protocols' metrics of one model, from its logs."""
+"""One model's metrics under every protocol, from its logs."""
 
 # ruff: noqa: E402
 from wagle.runtime.warm import hand_over
@@ -9,16 +9,27 @@ import json
 
 from wagle.data.rows import read_rows
 from wagle.evaluation import protocols, scoring
-from wagle.runtime.files import write_json
+from wagle.experiment import tasks
+from wagle.runtime.files import read_json, write_json
 from wagle.runtime.job import recorded
 
+READERS = {
+    "tokens": ("scores", scoring.read_log),
+    "reference": ("reference", scoring.read_log),
+    "generations": ("generations", read_rows),
+    "benchmarks": ("benchmarks", read_json),
+}
+
 with recorded(snakemake) as part:
-    log, generations, _ = snakemake.input.log
-    columns, rows = scoring.read_log(log), read_rows(generations)
-    reference = scoring.read_log(snakemake.input.reference[0])
+    task = tasks.load(snakemake.params.task)
+    logs = {
+        READERS[name][0]: READERS[name][1](path)
+        for name, path in snakemake.input.items()
+        if name != "records"
+    }
     names = json.loads(snakemake.params.protocols)
-    found = {name: protocols.evaluate(name, columns, rows, reference) for name in names}
-    write_json(
-        part.metrics, {name: protocols.without_rows(result) for name, result in found.items()}
-    )
-    write_json(part.rows, {name: protocols.only_rows(result) for name, result in found.items()})
+    results = {name: task.metrics(logs, name) for name in names}
+    summary = {name: protocols.without_rows(result) for name, result in results.items()}
+    rows = {name: protocols.only_rows(result) for name, result in results.items()}
+    write_json(part.metrics, summary)
+    write_json(part.rows, rows)

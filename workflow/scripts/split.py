@@ -12,9 +12,8 @@ from wagle.data.sources import load_split
 from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
-    params = json.loads(snakemake.params.data)
+    params, config = json.loads(snakemake.params.data), snakemake.config
     role = params["role"]
-    config = snakemake.config
     rows = load_split(role, params["spec"], config["data"], config["data_dir"])
     write_rows(part.rows, rows)
     print(f"{role}: {len(rows)} rows from {params['sources']}")

@@ -17,11 +17,12 @@ from wagle.training.entry import unlearned
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     cell, params = Cell.parse(snakemake.wildcards.cell), json.loads(snakemake.params.config)
-    lora = cell.selection == "lora"
+    inputs, lora = dict(snakemake.input.items()), cell.selection == "lora"
+    roles = ("forget", "retain", "refusals")
     job = {
-        "target": snakemake.input.model[0],
-        "rows": [path for path in snakemake.input.rows if path.endswith("rows.jsonl")],
-        "mask": snakemake.input.mask[0] if cell.has_mask else None,
+        "target": inputs["model"],
+        "rows": [inputs[f"{role}_rows"] for role in roles if f"{role}_rows" in inputs],
+        "mask": inputs.get("mask"),
         "objective": snakemake.params.objective,
         "out": {name: str(getattr(part, name)) for name in ("checkpoint", "log", "moved")},
         "resume": str(part.resume),
@@ -31,8 +32,5 @@ with recorded(snakemake) as part:
         "method": params["method"],
         "adapters": params["adapters"] if lora else None,
     }
-    launch.run(
-        unlearned,
-        job | params["unlearning"] | params["overrides"],
-        1 if lora else snakemake.resources.gpu,
-    )
+    options = params["unlearning"] | params["overrides"]
+    launch.run(unlearned, job | options, 1 if lora else snakemake.resources.gpu)

@@ -1,0 +1,17 @@
+"""Names of metrics and splits as tables, protocols and tasks write them. Standard library only."""
+
+EFFICACY = ("FQ", "MIA", "1-FA", "1-Rouge-L")
+UTILITY = (
+    "retain Acc",
+    "retain Rouge-L",
+    "real authors Acc",
+    "real authors Rouge-L",
+    "world facts Acc",
+    "world facts Rouge-L",
+)
+UTILITY_SPLITS = {
+    "retain_perturbed": "retain",
+    "real_authors": "real authors",
+    "world_facts": "world facts",
+}
+SPLITS = {"forget_perturbed": "forget", **UTILITY_SPLITS}

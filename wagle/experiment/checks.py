@@ -1,0 +1,191 @@
+"""What a schema cannot say of a config: its names refer to what there is, and blocks fit each other.
+
+Template, modules and their options, splits, figures and models are checked, each with the key and
+the nearest name. Standard library only, for Snakemake checks the config on every start.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+from wagle.data.prompts import check_template
+from wagle.errors import WagleError
+from wagle.experiment import figures
+from wagle.experiment.cells import WITHOUT_SCORE
+from wagle.experiment.plugins import objective_module, score_module
+from wagle.experiment.splits import parts
+from wagle.experiment.tasks import Task, task_of
+from wagle.runtime import identity
+
+
+def check_references(config: dict, name: str) -> None:
+    """Raise WagleError unless everything that `config` names exists; `name` is the file's."""
+    check_template(config["template"])
+    _check_selections(config, name)
+    _check_methods(config, name)
+    task = task_of(config)
+    _check_task(config, task, name)
+    _check_split_references(config, task, name)
+    _check_split_sources(config, name)
+    _check_figures(config, name)
+
+
+def _check_selections(config: dict, name: str) -> None:
+    for selection, options in config["selections"].items():
+        if selection in WITHOUT_SCORE:
+            continue
+        keywords = identity.keyword_options(score_module(selection, options), "score")
+        where = f"{name}: selections.{selection}"
+        _check_known(f"{where}.options", options.get("options", {}), {"gamma", *keywords})
+        if "gamma" in keywords and "gamma" not in options:
+            raise WagleError(f"{where} has no gamma", "a number, such as 1.0e-6 (paper, TOFU)")
+
+
+def _check_methods(config: dict, name: str) -> None:
+    for method, options in config["methods"].items():
+        module = objective_module(method, options)
+        keywords = identity.keyword_options(module, "loss")
+        _check_known(f"{name}: methods.{method}.options", options.get("options", {}), keywords)
+        refuses = identity.constant(module, "FORGET_LABELS") == "refusal"
+        if refuses and "refusals" not in config["data"]["splits"]:
+            raise WagleError(
+                f"{name}: methods.{method} needs refusal answers", "a split data.splits.refusals"
+            )
+
+
+def _check_task(config: dict, task: Task, name: str) -> None:
+    for key in task.evaluation:
+        if key not in config["evaluation"]:
+            raise WagleError(
+                f"{name}: task {config['task']} has no evaluation.{key}", do="see docs/config.md"
+            )
+    unknown = set(config["evaluation"]["protocols"]) - set(task.layouts)
+    if unknown:
+        raise WagleError(
+            f"{name}: evaluation.protocols has {', '.join(sorted(unknown))}",
+            f"of task {config['task']}: {', '.join(task.layouts)}",
+        )
+    models = config["models"]
+    for model in ("target", "retrained"):
+        if models.get(model, {}).get("source") == "finetune":
+            for key in ("base", "finetune"):
+                if key not in models:
+                    raise WagleError(
+                        f"{name}: models.{model} is fine-tuned, but there is no models.{key}"
+                    )
+    if task.needs_retrained and "retrained" not in models:
+        raise WagleError(f"{name}: no models.retrained", "TOFU's forget quality compares with it")
+
+
+def _split_readers(config: dict, task: Task) -> dict[str, str]:
+    """Role -> the part of the config that reads this split."""
+    evaluation, models = config["evaluation"], config["models"]
+    base, finetune = models.get("base", {}), models.get("finetune", {})
+    readers = dict.fromkeys(task.splits, f"task {config['task']}")
+    readers |= dict.fromkeys(
+        evaluation.get("harness", {}).get("local", []), "evaluation.harness.local"
+    )
+    readers |= dict.fromkeys(
+        evaluation["generation"].get("roles", []), "evaluation.generation.roles"
+    )
+    if "perplexity" in evaluation:
+        readers["wikitext"] = "evaluation.perplexity"
+    if evaluation.get("classifier", {}).get("source") == "probe":
+        readers["toxicity_labels"] = "evaluation.classifier (probe)"
+    readers |= dict.fromkeys(finetune.get("replay", []), "models.finetune.replay")
+    pretrain = base.get("pretrain", {}).get("roles", [])
+    return readers | dict.fromkeys([*base.get("corpus", []), *pretrain], "models.base")
+
+
+def _check_split_references(config: dict, task: Task, name: str) -> None:
+    splits, evaluation = config["data"]["splits"], config["evaluation"]
+    if evaluation.get("classifier", {}).get("source") == "probe" and "embedder" not in evaluation:
+        raise WagleError(
+            f"{name}: evaluation.classifier is a probe",
+            "an evaluation.embedder whose embeddings it reads",
+        )
+    for role, reader in _split_readers(config, task).items():
+        if role not in splits:
+            raise WagleError(
+                f"{name}: {reader} reads the split {role!r}, which data.splits lacks",
+                f"one of {', '.join(splits)}",
+            )
+
+
+def _check_split_sources(config: dict, name: str) -> None:
+    data = config["data"]
+    for role in data["splits"]:
+        where = f"{name}: split {role}"
+        for source, part in parts(config, role):
+            missing = [key for key in ("dataset", "revision") if key not in part | data]
+            if source == "hub" and missing:
+                raise WagleError(
+                    f"{where} comes from the hub, but has no {', '.join(missing)}",
+                    "here or under data",
+                )
+            if source == "files" and not config["data_dir"]:
+                raise WagleError(
+                    f"{where} comes from files, but data_dir is not set",
+                    "a folder with the .jsonl or .jsonl.gz files",
+                    "add --config data_dir=/path/to/data",
+                )
+            keys = ("seed", "authors_total", "authors_forget")
+            keys = keys if config["task"] == "tofu" else ("seed",)
+            missing = [key for key in keys if key not in data.get("synthetic", {})]
+            if source == "synthetic" and role != "refusals" and missing:
+                raise WagleError(
+                    f"{where} is synthetic, but data.synthetic has no {', '.join(missing)}"
+                )
+
+
+def _check_figures(config: dict, name: str) -> None:
+    blocks = {f"figures.{key}": options for key, options in config["figures"].items()}
+    for key, options in config["figures"].items():
+        if "module" not in options and key not in figures.known():
+            _raise_unknown(f"{name}: figures", key, figures.known())
+        figures.load(key, options)
+    if "examples" in config:
+        blocks["examples"] = config["examples"]
+    for where, options in blocks.items():
+        _check_figure_names(config, f"{name}: {where}", options)
+        for key in ("ratios", "seeds", "gammas"):
+            if len(set(options.get(key, []))) < len(options.get(key, [])):
+                raise WagleError(
+                    f"{name}: {where}.{key} repeats a value: {options[key]}", "each value once"
+                )
+    sweep = config["figures"].get("gamma_sweep")
+    if sweep and "gamma" not in config["selections"][sweep["selection"]]:
+        raise WagleError(
+            f"{name}: figures.gamma_sweep.selection {sweep['selection']!r} has no gamma",
+            "a selection with one",
+        )
+
+
+def _check_figure_names(config: dict, where: str, options: dict) -> None:
+    """Methods and selections that a figure names exist, and have masks where masks are shown."""
+    for key, group in (
+        ("method", "methods"),
+        ("methods", "methods"),
+        ("selection", "selections"),
+        ("selections", "selections"),
+    ):
+        names = options.get(key, [])
+        for value in [names] if isinstance(names, str) else names:
+            if value not in config[group]:
+                _raise_unknown(f"{where}.{key}", value, config[group])
+            shows_masks = "ratio" in options or "ratios" in options
+            if value in WITHOUT_SCORE and shows_masks:
+                raise WagleError(f"{where}.{key} names {value!r}", "a selection that has a mask")
+
+
+def _check_known(where: str, options: dict, known: Iterable[str]) -> None:
+    for key in options:
+        if key not in known:
+            _raise_unknown(where, key, known)
+
+
+def _raise_unknown(where: str, name: str, known: Iterable[str]) -> None:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise WagleError(
+        f"{where}: unknown name {name!r}{hint}", f"one of {', '.join(sorted(known)) or 'none'}"
+    )

@@ -1,0 +1,192 @@
+"""The blocks of a config that say how weights are chosen and a model is made to forget.
+
+Notable: a selection's and a method's `options` are checked against its module elsewhere
+(wagle/experiment/config). Left out: how the target model itself is trained (schema_inputs.py).
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from wagle.experiment.schema_inputs import PASS, Lora
+from wagle.experiment.schema_types import (
+    NAME,
+    Autocast,
+    Block,
+    Count,
+    MethodName,
+    Module,
+    Name,
+    NotNegative,
+    Options,
+    Policy,
+    Positive,
+    Precision,
+    Ratio,
+    Share,
+    Text,
+    key,
+    names,
+    optional,
+)
+
+GRADIENTS = "A change re-runs gradients, and the scores, masks and cells made from them."
+BOTH = "A change re-runs gradients, activations, and the scores, masks and cells made from them."
+SCORES = "A change re-runs this selection's scores, masks and cells."
+LORA = "A change re-runs this selection's cells."
+UNREAD = "the same, for only the selection named lora has adapters"
+CELLS = "A change re-runs the cells of this method."
+UNLEARN = "A change re-runs every cell."
+NOTHING = "A change re-runs nothing."
+RECOMPUTE = (
+    "Whether activations are computed again in the backward pass: less memory, a third more time,"
+    " the same results."
+)
+
+
+class Attribution(Block):
+    """How gradients and activations of the target model are taken. Scores are made from them."""
+
+    reduction: Literal["sum", "mean"] = key(
+        "Whether gradients are summed or averaged over rows. A gamma means nothing without it.",
+        GRADIENTS,
+    )
+    forget_labels: Literal["answer", "refusal"] = key(
+        "The answer whose loss gives the forget gradient: the row's own, or a refusal.",
+        "A change re-runs the forget gradient, and the scores, masks and cells made from it.",
+    )
+    calibration_samples: Count = key(
+        "Forget rows behind the activations that Wanda reads. Unit: rows.",
+        "A change re-runs activations, and the scores, masks and cells made from them.",
+    )
+    token_budget: Count = key(PASS, BOTH)
+    precision: Precision = key("Precision of the weights. Sums are always fp32.", BOTH)
+    activation_checkpointing: bool = optional(RECOMPUTE, "false", NOTHING)
+
+
+class Selection(Block):
+    """Which weights a method may change. The names dense (all weights) and lora (adapters) have
+    keys of their own. Every other selection has a score, and a mask of the weights that score best.
+    """
+
+    module: Module = optional(
+        "The module that computes the score.", "`wagle.scores.<name>`", SCORES
+    )
+    gamma: Positive = optional(
+        "Scale of the retain Hessian: the larger, the less the retain term counts. It is part of"
+        " the cells' names.",
+        "the score must not need one",
+        SCORES,
+    )
+    options: Options = optional("Further options of the score.", "the score's own", SCORES)
+    lr: Positive = optional(
+        "Peak learning rate of this selection's cells.",
+        "the method's",
+        "A change re-runs this selection's cells.",
+    )
+    r: Count = optional("Rank of an adapter.", UNREAD, LORA)
+    alpha: Count = optional("Scale of an adapter's output.", UNREAD, LORA)
+    dropout: Share = optional("Share of an adapter's inputs dropped.", UNREAD, LORA)
+    target_modules: Annotated[list[Text], Field(min_length=1)] = optional(
+        "Linear layers that get an adapter.", UNREAD, LORA
+    )
+
+
+class DenseSelection(Block):
+    """All weights may change. There is neither score nor mask."""
+
+    lr: Positive = optional(
+        "Peak learning rate of this selection's cells.",
+        "the method's",
+        "A change re-runs this selection's cells.",
+    )
+
+
+class LoraSelection(Lora, DenseSelection):
+    """Adapters are trained, and merged into the weights afterwards."""
+
+
+class Selections(Block):
+    """The sets of weights that are compared. Each is crossed with every method and seed. A new name
+    adds its cells, and no other cell runs again.
+    """
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=names(NAME) | {"minProperties": 1})
+    __pydantic_extra__: dict[Name, Selection] = Field(init=False)
+
+    dense: DenseSelection = optional("All weights.", "no cell changes all weights")
+    lora: LoraSelection = optional("LoRA's adapters.", "no cell has adapters")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("value", "have at least one selection")
+        return self
+
+
+class Method(Block):
+    """How the target model is made to forget."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["epochs"]}, {"required": ["steps"]}]}
+    )
+
+    module: Module = optional(
+        "The module that computes the loss.", "`wagle.objectives.<name>`", CELLS
+    )
+    lr: Positive = key("Peak learning rate of AdamW.", CELLS)
+    epochs: Count = optional(
+        "Passes over the forget rows. A method needs epochs or steps.", "steps counts", CELLS
+    )
+    steps: Count = optional(
+        "Number of steps, whatever the epochs. A method needs epochs or steps.",
+        "epochs counts",
+        CELLS,
+    )
+    weight_decay: NotNegative = key("Decay of the selected weights, decoupled.", CELLS)
+    ratio: Ratio = key(
+        "Share of the weights that every mask of this method selects.",
+        "A change makes the masks and cells of the new ratio.",
+    )
+    options: Options = optional("Further options of the loss.", "the loss's own", CELLS)
+    precision: Policy = optional(
+        "Precision of this method's weights and moments.", "unlearning.precision", CELLS
+    )
+    autocast: Autocast = optional(
+        "Precision of this method's matrix products.", "unlearning.autocast", CELLS
+    )
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> Self:
+        if not self.model_fields_set & {"epochs", "steps"}:
+            raise PydanticCustomError("required", "'epochs' or 'steps' is a required property")
+        return self
+
+
+Methods = Annotated[dict[MethodName, Method], Field(min_length=1)]
+
+
+class Unlearning(Block):
+    """What all methods share when they train a cell."""
+
+    precision: Policy = key(
+        "Precision of weights and moments. bf16 is the paper's, in which small updates vanish"
+        " (docs/training.md).",
+        UNLEARN,
+    )
+    autocast: Autocast = key(
+        "Precision of matrix products where weights are fp32. `none` means that of the weights.",
+        UNLEARN,
+    )
+    batch_size: Count = key("Forget rows of one step. Each comes with one retain row.", UNLEARN)
+    warmup: Share = key("Share of the steps in which the learning rate rises from 0.", UNLEARN)
+    clip: Positive = key(
+        "Largest norm of a step's gradient over all weights. A longer one is scaled down.", UNLEARN
+    )
+    token_budget: Count = key(PASS, UNLEARN)
+    least_moved: Share = key(
+        "Share of the selected weights that must have moved. A cell that moved fewer fails.",
+        UNLEARN,
+    )
+    activation_checkpointing: bool = optional(RECOMPUTE, "false", UNLEARN)

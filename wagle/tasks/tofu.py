@@ -1,0 +1,44 @@
+"""TOFU: fictitious authors, some of whom are to be forgotten (arXiv 2401.06121; paper, Table 1).
+
+Every metric is a function of one scoring log and the generated answers. Four protocols read them:
+the paper's text, its code, TOFU's own and open-unlearning's (docs/metrics.md).
+"""
+
+from wagle.evaluation.names import EFFICACY, UTILITY
+from wagle.experiment.tasks import Task
+
+PAPER = {"Unlearning efficacy": [*EFFICACY, "UE Avg"], "Utility": [*UTILITY, "UT Avg"]}
+TOFU = {
+    "Forgetting": ["forget quality", "forget truth ratio", "forget probability", "forget Rouge-L"],
+    "Memorization": ["exact memorization", "extraction strength"],
+    "Utility": ["retain probability", "retain Rouge-L", "retain truth ratio", "model utility"],
+}
+MEMBERSHIP = {  # needs a holdout split
+    "Membership": ["MIA loss", "MIA zlib", "MIA min-k", "MIA min-k++", "privleak"]
+}
+
+TASK = Task(
+    title="Table 1. TOFU: methods and weight selections",
+    table="table1",
+    layouts={
+        "wagle": PAPER,
+        "wagle-code": PAPER,
+        "tofu": TOFU,
+        "open-unlearning": TOFU | MEMBERSHIP,
+    },
+    utility="UT Avg",
+    utility_label="UT Avg (utility)",
+    splits=("forget_perturbed", "retain_perturbed", "real_authors", "world_facts"),
+    evaluation=("scoring", "embedder"),
+    scoring_log=True,
+    needs_retrained=True,
+    published="table1-tofu.csv",
+    best=("UE Avg", "UT Avg", "model utility"),
+)
+
+
+def metrics(logs: dict, protocol: str) -> dict[str, dict]:
+    """{metric: {value, se, n, rows?}} from `logs`: scores, generations, and the reference's scores."""
+    from wagle.evaluation import protocols
+
+    return protocols.evaluate(protocol, logs["scores"], logs["generations"], logs["reference"])
