@@ -647,3 +647,93 @@ def test_other_tasks_from_data_to_report(project, task, table):
         set(answers["model"]) >= {"Original", "Retrained"}
         and (folder / "report/report.html").stat().st_size > 1000
     )
+
+
+MY_TASK = '''"""Short answers: how few words a model says."""
+
+from wagle.experiment.tasks import Task
+
+TASK = Task(
+    title="Short answers",
+    table="brevity",
+    layouts={"wagle": {"Efficacy": ["brevity", "UE Avg"], "Utility": ["MMLU"]}},
+    utility="MMLU",
+    utility_label="MMLU accuracy",
+    evaluation=("harness",),
+)
+
+
+def metrics(logs, protocol):
+    from wagle.evaluation import suites
+
+    words = [len(entry["generated"].split()) for entry in logs["generations"]]
+    result = {"brevity": suites.mean([1 / (1 + count) for count in words])}
+    result["MMLU"] = suites.harness_accuracies(logs["benchmarks"])["mmlu"]
+    return suites.with_efficacy_average(result, ["brevity"])
+'''
+MY_FIGURE = '''"""Brevity of each method, as bars."""
+
+from wagle.experiment import grid
+from wagle.experiment.sweeps import METRICS, metric_params
+
+CAPTION = "Brevity by method."
+SIZE = (5, 3)
+
+
+def cells(config, options):
+    return grid.table_cells(config)
+
+
+def inputs(config, options):
+    return METRICS
+
+
+def params(config, options):
+    return metric_params(config, options, cells(config, options))
+
+
+def table(files, params):
+    from wagle.reporting import tables
+
+    frame = tables.of_cells(tables.read_metrics(files["metrics"][0]), params["cells"])
+    rows = frame[frame["metric"] == "brevity"]
+    return rows.groupby("method", sort=False)["value"].mean().reset_index()
+
+
+def draw(figure, data, params):
+    axes = figure.subplots()
+    axes.bar(data["method"], data["value"], color=params["colour"])
+'''
+
+
+def test_a_task_a_figure_a_score_and_a_method_from_outside_are_one_file_each(project):
+    config = suite(project, "wmdp") | {"experiment": "outside", "task": "my_task"}
+    config["selections"] = {"dense": {}, "mine": {"module": "my_score"}}
+    config["methods"] = {"ascent": config["methods"]["graddiff"] | {"module": "my_objective"}}
+    config["figures"] = {"bars": {"module": "my_figure", "colour": "#0072B2"}}
+    config["examples"] = {"rows": 1, "selections": ["mine"]}
+    (project.folder / "my_task.py").write_text(MY_TASK)
+    (project.folder / "my_figure.py").write_text(MY_FIGURE)
+    project.write(config)
+    results = project.folder / "results" / "outside"
+    try:
+        code, text = project.snakemake()
+        assert code == 0, text[-6000:]
+        assert project.planned() == set()
+        figure = project.folder / "my_figure.py"
+        figure.write_text(MY_FIGURE.replace("SIZE = (5, 3)", "SIZE = (6, 3)"))
+        assert rules(project.planned()) == {"figure", "report"}
+        (project.folder / "my_task.py").write_text(MY_TASK.replace("1 + count", "2 + count"))
+        redone = {"metrics", "collect", "table", "claims", "figure", "report"}
+        assert rules(project.planned()) == redone
+    finally:
+        project.write(project.config)
+    frame = pd.read_csv(results / "tables/brevity/wagle/brevity.csv")
+    assert frame["brevity"].between(0, 1).all() and set(frame["selection"].dropna()) == {
+        "dense",
+        "mine",
+    }
+    data = pd.read_csv(results / "figures/bars/bars.csv")
+    assert list(data["method"]) == ["original", "retrained", "ascent"]
+    page = (results / "report/report.html").read_text()
+    assert "Short answers" in page and "Brevity by method." in page and page.count("<svg") == 1

@@ -94,11 +94,8 @@ def config_markdown() -> str:
         plain.append(row)
         if inner.get("type") == "object":
             blocks += _tables(f"## `{name}`", name, inner, schema)
-    tables = [
-        Table("## The whole file", "Each block has a section of its own below.", plain),
-        *blocks,
-    ]
-    return "\n\n".join([INTRODUCTION.strip(), *map(str, tables)]) + "\n"
+    whole = Table("## The whole file", "Each block has a section of its own below.", plain)
+    return "\n\n".join([INTRODUCTION.strip(), *map(str, [whole, *blocks])]) + "\n"
 
 
 def _tables(title: str, path: str, node: dict, schema: dict) -> list[Table]:
@@ -157,10 +154,8 @@ def _allowed(node: dict, schema: dict) -> str:
     node = resolved(node, schema)
     if "anyOf" in node and "type" not in node:
         return ", ".join(filter(None, (_allowed(each, schema) for each in node["anyOf"])))
-    words = [
-        ", ".join(f"`{v}`" for v in node.get("enum", [node["const"]] if "const" in node else []))
-    ]
-    words += [f"`{example}`" for example in node.get("examples", [])]
+    named = [*node.get("enum", []), *node.get("examples", [])]
+    words = [f"`{value}`" for value in [*named, *([node["const"]] if "const" in node else [])]]
     words += [PATTERNS[node["pattern"]]] if "pattern" in node else []
     words += [f"{sign} {node[bound]}" for bound, sign in BOUNDS.items() if bound in node]
     words += ["not empty"] if node.get("minLength") or node.get("minProperties") else []

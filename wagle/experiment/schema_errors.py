@@ -54,6 +54,11 @@ class Place:
         return [v for o in options for v in o.get("enum", [o["const"]] if "const" in o else [])]
 
     @property
+    def sources(self) -> list[str]:
+        """The sources of a union."""
+        return list(self.schema["discriminator"]["mapping"])
+
+    @property
     def known(self) -> list[str]:
         """The keys of the mapping around this place."""
         return sorted(self.around.get("properties", {}))
@@ -70,10 +75,8 @@ def place(location: tuple, schema: dict) -> Place:
             break
         keys.append(part)
         around = here
-        inside = (
-            here.get("items") if isinstance(part, int) else here.get("properties", {}).get(part)
-        )
-        here = resolved(inside or here.get("additionalProperties") or {}, schema)
+        other = here.get("items" if isinstance(part, int) else "additionalProperties") or {}
+        here = resolved(here.get("properties", {}).get(part) or other, schema)
     return Place(tuple(keys), here, around)
 
 
@@ -85,42 +88,46 @@ def _branch(union: dict, tag: str, schema: dict) -> dict:
 
 
 def resolved(node: dict | bool, schema: dict) -> dict:
+    """The schema that `node` refers to; `node` itself where it is no reference."""
     while isinstance(node, dict) and "$ref" in node:
         node = schema["$defs"][node["$ref"].rpartition("/")[2]]
     return node if isinstance(node, dict) else {}
 
 
 def sentences(error: ValidationError, schema: dict) -> list[str]:
-    """At most five sentences, the unknown keys of one mapping in one."""
-    result, unknown = [], {}
+    """At most five sentences, unknown keys first, those of one mapping in one sentence."""
+    unknown, others = {}, []
     for each in error.errors(include_url=False):
-        here = place(each["loc"], schema)
         if each["type"] in ("extra_forbidden", "invalid_key"):
-            unknown.setdefault(here.keys[:-1], []).append(here)
+            unknown.setdefault(each["loc"][:-1], []).append(each["loc"])
         else:
-            result.append(_sentence(each, here, place(each["loc"][:-1], schema)))
-    result = [_unknown(places) for places in unknown.values()] + list(dict.fromkeys(result))
-    more = [f"and {len(result) - LIMIT} more errors"] if len(result) > LIMIT else []
-    return result[:LIMIT] + more
+            others.append(each)
+    result = [_unknown(locations, schema) for locations in list(unknown.values())[:LIMIT]]
+    result += [_sentence(each, schema) for each in others[: LIMIT - len(result)]]
+    left_out = len(unknown) + len(others) - LIMIT
+    return result + ([f"and {left_out} more errors"] if left_out > 0 else [])
 
 
 def near(name: object, known: Iterable[str]) -> str:
-    """ " (did you mean ...?)", or nothing where no known name is near."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
+    """A hint at the known name that is nearest to `name`; nothing where none is near."""
+    if not isinstance(name, str) or len(name) > 100:
+        return ""
+    close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _unknown(places: list[Place]) -> str:
-    parent = Place(places[0].keys[:-1], {}, {})
-    known = places[0].known
-    text = [
-        f"unknown key {_shown(p.keys[-1])} at {parent}{near(p.keys[-1], known)}" for p in places
-    ]
-    return f"{', '.join(text)}; allowed: {', '.join(known)}"
+def _unknown(locations: list[tuple], schema: dict) -> str:
+    parent, known = place(locations[0][:-1], schema), place(locations[0], schema).known
+    names = [location[-1] for location in locations[:LIMIT]]
+    text = ", ".join(f"unknown key {_shown(n)} at {parent}{near(n, known)}" for n in names)
+    left_out = len(locations) - LIMIT
+    text += f" and {left_out} more" if left_out > 0 else ""
+    return f"{text}; allowed: {', '.join(known)}"
 
 
-def _sentence(error: dict, here: Place, around: Place) -> str:
+def _sentence(error: dict, schema: dict) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    here, around = place(error["loc"], schema), place(error["loc"][:-1], schema)
     match kind:
         case "missing":
             user_named = around.keys and around.known and around.keys[-1] not in around.known
@@ -131,26 +138,19 @@ def _sentence(error: dict, here: Place, around: Place) -> str:
         case "literal_error":
             allowed = ", ".join(map(repr, here.values))
             return f"{here} is {_shown(value)}; allowed: {allowed}{near(value, here.values)}"
-        case "union_tag_invalid" | "union_tag_not_found":
-            sources = list(here.schema["discriminator"]["mapping"])
-            what = (
-                f"has source {_shown(value['source'])}"
-                if kind == "union_tag_invalid"
-                else f"is {_shown(value)}"
-            )
-            hint = near(value["source"], sources) if kind == "union_tag_invalid" else ""
-            allowed = ", ".join(map(repr, sources))
-            return f"{here} {what}; its source must be one of {allowed}{hint}"
+        case "union_tag_invalid":
+            hint = near(value["source"], here.sources)
+            return f"{here} has source {_shown(value['source'])}; {_one_of(here.sources)}{hint}"
+        case "union_tag_not_found":
+            return f"{here} is {_shown(value)}; {_one_of(here.sources)}"
         case "string_pattern_mismatch":
             examples = ", ".join(here.schema.get("examples", []))
-            must = f"be {PATTERNS[context['pattern']]}" + (
-                f", such as {examples}" if examples else ""
-            )
+            must = f"be {PATTERNS[context['pattern']]}{', such as ' * bool(examples)}{examples}"
         case "value":
             must = error["msg"]
         case _ if kind in KINDS:
-            null = {"type": "null"} in here.schema.get("anyOf", [])
-            must = f"be {KINDS[kind]}" + (" or null" if null else "")
+            nullable = {"type": "null"} in here.schema.get("anyOf", [])
+            must = f"be {KINDS[kind]}{' or null' * nullable}"
         case _ if kind in BOUNDS:
             must = BOUNDS[kind].format(**context)
         case _:
@@ -161,6 +161,10 @@ def _sentence(error: dict, here: Place, around: Place) -> str:
     if is_name or error["loc"][-1:] == ("[key]",):
         return f"the name {_shown(value)} at {'.'.join(map(str, here.keys[:-1]))} must {must}"
     return f"{here} is {_shown(value)}, but must {must}"
+
+
+def _one_of(sources: list[str]) -> str:
+    return f"its source must be one of {', '.join(map(repr, sources))}"
 
 
 def _shown(value: object) -> str:

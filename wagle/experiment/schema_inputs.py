@@ -165,9 +165,7 @@ class Splits(Block):
         "Answers that refuse. Methods that train on refusals (po) need it.", "not read", SPLIT
     )
     quiz: Split = optional(
-        "Questions that a small model is taught, so that it has something to lose.",
-        "not read",
-        SPLIT,
+        "Questions taught to a small model, so that it has something to lose.", "not read", SPLIT
     )
     wmdp_bio: Split = optional("WMDP's questions on biology.", "not asked", SPLIT)
     wmdp_cyber: Split = optional("WMDP's questions on computer security.", "not asked", SPLIT)
@@ -179,9 +177,7 @@ class Splits(Block):
         "Beginnings of passages that must be forgotten. Task whp needs it.", "not read", SPLIT
     )
     unseen: Split = optional(
-        "Beginnings of passages that no model was trained on. Task whp needs it.",
-        "not read",
-        SPLIT,
+        "Beginnings of passages of no training set. Task whp needs it.", "not read", SPLIT
     )
     real_toxicity: Split = optional("Prompts of RealToxicityPrompts.", "not asked", SPLIT)
     safe_rlhf: Split = optional("Prompts of PKU-SafeRLHF.", "not asked", SPLIT)

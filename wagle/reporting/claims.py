@@ -227,15 +227,39 @@ def _density(part: dict, densities: dict[str, pd.DataFrame]) -> Difference:
     )
 
 
+TABLE = [
+    "claim",
+    "statement",
+    "verdict",
+    "weakest pair",
+    "metric",
+    "difference",
+    "low",
+    "high",
+    "tolerance",
+    "n",
+    "basis",
+    "pairs",
+]
+
+
 def table(answers: list[dict]) -> pd.DataFrame:
     """One row a claim: verdict, and the pair that decides it with its interval, n and tolerance."""
     rows = []
     for answer in answers:
         pair = answer.get("weakest", {})
-        rows.append({
-            "claim": answer["claim"], "statement": answer["text"], "verdict": answer["verdict"],
-            "weakest pair": f"{pair['first']} - {pair['second']}" if pair else answer["reason"], "metric": pair.get("metric", ""),
-            "difference": pair.get("value"), "low": pair.get("low"), "high": pair.get("high"), "tolerance": pair.get("tolerance"),
-            "n": pair.get("n"), "basis": pair.get("basis", ""), "pairs": len(answer["pairs"]),
-        })  # fmt: skip
-    return pd.DataFrame(rows).astype({"n": "Int64"})
+        names = f"{pair['first']} - {pair['second']}" if pair else answer["reason"]
+        about = {"claim": answer["claim"], "statement": answer["text"], "weakest pair": names}
+        numbers = {key: pair.get(key) for key in ("low", "high", "tolerance", "n")}
+        rows.append(
+            about
+            | numbers
+            | {
+                "verdict": answer["verdict"],
+                "metric": pair.get("metric", ""),
+                "difference": pair.get("value"),
+                "basis": pair.get("basis", ""),
+                "pairs": len(answer["pairs"]),
+            }
+        )
+    return pd.DataFrame(rows, columns=TABLE).astype({"n": "Int64"})
