@@ -74,14 +74,17 @@ def _export_log(options) -> None:
 
 
 def _paired(options) -> None:
-    from wagle.evaluation.interchange import read_json
     from wagle.evaluation.statistics import paired
+    from wagle.runtime.files import LARGE_LIMIT, read_json
 
     values = []
     for name in (options.first, options.second):
         folder = Path(options.results) / "metrics" / name
         files = sorted(folder.glob("seed-*/rows.json")) or [folder / "rows.json"]
-        found = [read_json(path).get(options.protocol, {}) for path in files]
+        found = [
+            read_json(path, limit=LARGE_LIMIT, strict=False).get(options.protocol, {})
+            for path in files
+        ]
         if any(options.metric not in rows for rows in found):
             known = ", ".join(sorted(found[0])) if found else "nothing"
             raise WagleError(

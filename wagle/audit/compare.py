@@ -19,8 +19,7 @@ from wagle.audit import audit
 from wagle.audit.audit import Record
 from wagle.audit.lineage import KEYS, cell_of, numbers
 from wagle.errors import WagleError
-from wagle.evaluation.interchange import read_json
-from wagle.runtime.files import sha256_file
+from wagle.runtime.files import LARGE_LIMIT, read_json, sha256_file
 
 MEASURED = (
     "timing",
@@ -67,7 +66,7 @@ def _same_rows(first: dict[str, Record], second: dict[str, Record], cells: tuple
 
 def _rows(root: Path, row: dict) -> list[float] | None:
     path = root / "metrics" / cell_of(row).id / "rows.json"
-    found = read_json(path) if path.is_file() else {}
+    found = read_json(path, limit=LARGE_LIMIT, strict=False) if path.is_file() else {}
     values = found.get(row["protocol"], {}) if isinstance(found, dict) else {}
     return values.get(row["metric"]) if isinstance(values, dict) else None
 

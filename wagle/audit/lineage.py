@@ -240,13 +240,17 @@ def lineage(results: str | Path, words: str) -> Lineage:
 
 def _value(root: Path, row: dict) -> float:
     """The row's value. Raises WagleError when it is not the one that the cell's own metrics hold."""
-    from wagle.evaluation.interchange import read_json
+    from wagle.runtime.files import LARGE_LIMIT, read_json
 
     path = root / "metrics" / cell_of(row).id / "metrics.json"
     try:
         collected, own = (
             float(row["value"]),
-            float(read_json(path)[row["protocol"]][row["metric"]]["value"]),
+            float(
+                read_json(path, limit=LARGE_LIMIT, strict=False)[row["protocol"]][row["metric"]][
+                    "value"
+                ]
+            ),
         )
     except (KeyError, TypeError, ValueError):
         raise WagleError(

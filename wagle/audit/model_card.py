@@ -14,8 +14,8 @@ from pathlib import Path
 
 from wagle.audit import audit
 from wagle.errors import WagleError
-from wagle.evaluation.interchange import read_json
 from wagle.experiment.cells import Cell
+from wagle.runtime.files import LARGE_LIMIT, read_json
 
 INTRODUCTION = """A language model from which a forget set was unlearned, with the weights to update chosen by the selection below
 (reproduction of WAGLE, arXiv 2410.17509)."""
@@ -156,7 +156,9 @@ def export(results: str | Path, name: str, target: str | Path, licence: str) -> 
         )  # fmt: skip
     if target.exists():
         raise WagleError(f"{target} exists", "a new folder")
-    metrics = read_json(root / "metrics" / cell.id / "metrics.json")
+    metrics = read_json(
+        root / "metrics" / cell.id / "metrics.json", limit=LARGE_LIMIT, strict=False
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="export-", dir=target.parent) as scratch:
         copy = Path(scratch) / "model"

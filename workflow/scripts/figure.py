@@ -9,9 +9,9 @@ import json
 
 import pandas as pd
 
-from wagle.evaluation.interchange import read_json
 from wagle.experiment.cells import Cell
 from wagle.reporting import figures, tables
+from wagle.runtime.files import read_json
 from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
@@ -25,13 +25,15 @@ with recorded(snakemake) as part:
         frame = tables.of_cells(tables.read_metrics(snakemake.input[0]), show["cells"])
         if name == "gamma_sweep":
             norms = [
-                read_json(path)["norm"] for path in snakemake.input if path.endswith("stats.json")
+                read_json(path, strict=False)["norm"]
+                for path in snakemake.input
+                if path.endswith("stats.json")
             ]
             data = figures.gammas(tables.summarise(frame, ("gamma",)), norms, show["utility"])
         elif name == "precision":
             files = [path for path in snakemake.input if path.endswith("moved.json")]
             runs = [
-                (Cell.parse(cell), read_json(path))
+                (Cell.parse(cell), read_json(path, strict=False))
                 for cell, path in zip(show["cells"], files, strict=True)
             ]
             moved = [

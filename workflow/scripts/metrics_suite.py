@@ -7,12 +7,12 @@ hand_over()
 
 from wagle.data.rows import read_rows
 from wagle.evaluation import protocols, suites
-from wagle.evaluation.interchange import read_json
-from wagle.runtime.files import write_json
+from wagle.runtime.files import LARGE_LIMIT, read_json, write_json
 from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
     benchmarks, generations, _ = snakemake.input.log
-    found = suites.evaluate(snakemake.params.task, read_json(benchmarks), read_rows(generations))
+    answers = read_json(benchmarks, limit=LARGE_LIMIT, strict=False)
+    found = suites.evaluate(snakemake.params.task, answers, read_rows(generations))
     write_json(part.metrics, {"wagle": protocols.without_rows(found)})
     write_json(part.rows, {"wagle": protocols.only_rows(found)})
