@@ -22,7 +22,8 @@ from pathlib import Path
 
 import small
 
-from wagle.audit import audit, compare
+from wagle.audit.check import audit_folder
+from wagle.audit.record_changes import measuring_records
 
 
 def fresh(made) -> None:
@@ -39,14 +40,14 @@ def undisturbed(made) -> tuple[dict[str, bytes], float]:
     return small.artifacts(made.results), time.monotonic() - began
 
 
-def disturbed(made, kills: int, draw: random.Random, longest: float) -> tuple[int, int]:
+def disturbed(made, kills: int, rng: random.Random, longest: float) -> tuple[int, int]:
     """One experiment from nothing, killed until it comes through or `kills` are used up; (kills, of them with jobs begun)."""
     fresh(made)
     done = begun = 0
     while True:
         process = small.start(made)
         try:
-            code = process.wait(timeout=draw.uniform(1, longest) if done < kills else None)
+            code = process.wait(timeout=rng.uniform(1, longest) if done < kills else None)
         except subprocess.TimeoutExpired:
             small.kill(process)
             done += 1
@@ -61,7 +62,7 @@ def disturbed(made, kills: int, draw: random.Random, longest: float) -> tuple[in
 
 def differences(expected: dict[str, bytes], found: dict[str, bytes], records) -> list[str]:
     """Files that differ, but for those that measure the run itself (running times) and what shows them."""
-    measured = compare.measured(records)
+    measured = measuring_records(records)
     kept = {
         path
         for path in expected.keys() | found.keys()
@@ -71,13 +72,13 @@ def differences(expected: dict[str, bytes], found: dict[str, bytes], records) ->
 
 
 def campaign(folder: Path, kills: int, seed: int) -> dict:
-    made, draw = small.project(folder), random.Random(seed)
+    made, rng = small.project(folder), random.Random(seed)
     expected, seconds = undisturbed(made)
     total = begun = experiments = 0
     while total < kills:
-        done, with_jobs = disturbed(made, kills - total, draw, seconds / 3)
+        done, with_jobs = disturbed(made, kills - total, rng, seconds / 3)
         total, begun, experiments = total + done, begun + with_jobs, experiments + 1
-        found = audit.audit(made.results, code=False)
+        found = audit_folder(made.results, code=False)
         different = differences(expected, small.artifacts(made.results), found.records)
         if different or found.verdict != "clean":
             raise SystemExit(

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from wagle import cli
-from wagle.audit import audit, lineage
+from wagle.audit import lineage, summary
+from wagle.audit.check import audit_folder
+from wagle.audit.record_graph import descendants
+from wagle.cli.main import main
 from wagle.errors import WagleError
 from wagle.runtime import identity
 from wagle.runtime.files import json_text, sha256_file, sha256_text, write_json
@@ -112,24 +114,24 @@ def results(tmp_path):
         protocol="wagle",
     )
     (root / "logs").mkdir()
-    (root / "logs/collect.log").write_text("said something")
+    (root / "logs/collect.log").write_text("a line of output")
     return root
 
 
 def kinds(results, **options):
     return {
-        (f.kind, f.path) for f in audit.audit(results, **options).findings if f.kind != "temporary"
+        (f.kind, f.path) for f in audit_folder(results, **options).findings if f.kind != "temporary"
     }
 
 
 def test_a_whole_folder_is_clean(results):
-    found = audit.audit(results)
+    found = audit_folder(results)
     assert found.verdict == "clean" and kinds(results) == set()
     assert found.counts["temporary"] == 2 and found.counts["log"] == 1
     assert (
         found.counts["intact"] == sum(p.is_file() for p in results.rglob("*")) - 1
     )  # all but the log
-    assert "Verdict: clean" in audit.text(found)
+    assert "Verdict: clean" in summary.as_text(found)
 
 
 def flip(path):
@@ -147,7 +149,7 @@ FILES = ["data/forget/rows.jsonl", "models/target/checkpoint/w", "models/target/
 def test_one_bit(results, name):
     flip(results / name)
     assert ("altered", name) in kinds(results)
-    assert audit.audit(results).verdict == "problems"
+    assert audit_folder(results).verdict == "problems"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -157,7 +159,7 @@ def test_one_file_gone(results, name):
     assert ("missing", name) in found or any(
         path.startswith(name.rpartition("/")[0]) for _, path in found
     )
-    assert audit.audit(results).verdict == "problems"
+    assert audit_folder(results).verdict == "problems"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -217,7 +219,7 @@ def test_stale_inputs_and_what_was_made_from_them(results):
         {"checkpoint/config.json": "{}", "checkpoint/w": "other"},
         model="target",
     )
-    found = audit.audit(results)
+    found = audit_folder(results)
     stale = {f.path for f in found.findings if f.kind == "stale"}
     assert found.verdict == "stale"
     assert stale == {
@@ -225,7 +227,7 @@ def test_stale_inputs_and_what_was_made_from_them(results):
         for r in found.records.values()
         if r.folder.startswith(("masks", "unlearned"))
     }
-    assert audit.below(found.records, stale) >= {
+    assert descendants(found.records, stale) >= {
         "collected/manifest.json",
         "tables/table1/wagle/manifest.json",
     }
@@ -241,7 +243,7 @@ def test_stale_code(results):
         code=other.replace("0" * 64, CODE[:64]),
         protocol="wagle",
     )
-    assert audit.audit(results).verdict == "clean"
+    assert audit_folder(results).verdict == "clean"
     manifest = results / "tables/table1/wagle/manifest.json"
     changed = json.loads(manifest.read_text())
     for code in (other, "0" * 64 + ":../../etc/secret.py", "0" * 64 + ":no_such_module"):
@@ -282,17 +284,17 @@ def test_links_lead_to_no_other_folder(results):
 def test_no_folder_and_no_records(tmp_path):
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(WagleError):
-            audit.audit(path)
+            audit_folder(path)
 
 
 def test_exit_codes_and_json(results, capsys):
-    assert cli.main(["audit", str(results), "--json"]) == 0
+    assert main(["audit", str(results), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == "clean"
     run("split", results / "data/forget", write={"rows.jsonl": "new"}, role="forget")
-    assert cli.main(["audit", str(results)]) == 3
+    assert main(["audit", str(results)]) == 3
     assert "made from an earlier data/forget/manifest.json" in capsys.readouterr().out
     flip(results / "collected/metrics.csv")
-    assert cli.main(["audit", str(results)]) == 1
+    assert main(["audit", str(results)]) == 1
     assert "collected/metrics.csv" in capsys.readouterr().out
 
 
@@ -305,7 +307,7 @@ def test_raw_files_are_named_without_their_place(results, tmp_path):
 
 
 def test_lineage_goes_from_the_table_to_the_rows(results):
-    found = lineage.lineage(results, "npo wagle retain-acc")
+    found = lineage.trace_number(results, "npo wagle retain-acc")
     assert (
         found.values == {"1": 0.25, "2": 0.75}
         and found.mean == 0.5
@@ -322,10 +324,10 @@ def test_lineage_goes_from_the_table_to_the_rows(results):
         assert all(source > step.number for source in step.sources) and step.status.startswith(
             "intact"
         )
-    one = lineage.lineage(results, "npo wagle retain-acc seed=2")
+    one = lineage.trace_number(results, "npo wagle retain-acc seed=2")
     assert one.values == {"2": 0.75} and one.se is None
     assert not any("seed-1" in step.record.folder for step in one.steps)
-    shown = lineage.text(found)
+    shown = lineage.as_text(found)
     assert (
         "0.5 ± 0.25" in shown and "raw file raw.jsonl" in shown and "every step is intact" in shown
     )
@@ -333,13 +335,13 @@ def test_lineage_goes_from_the_table_to_the_rows(results):
 
 def test_lineage_names_the_broken_step(results):
     flip(results / "models/target/checkpoint/w")
-    found = lineage.lineage(results, "npo wagle mia")
+    found = lineage.trace_number(results, "npo wagle mia")
     [bad] = [step for step in found.steps if step.status == "ALTERED"]
     assert (
         bad.record.folder == "models/target"
-        and f"NOT INTACT: step {bad.number}" in lineage.text(found)
+        and f"NOT INTACT: step {bad.number}" in lineage.as_text(found)
     )
-    assert cli.main(["audit", str(results), "--cell", "npo wagle mia"]) == 1
+    assert main(["audit", str(results), "--cell", "npo wagle mia"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -354,14 +356,14 @@ def test_lineage_names_the_broken_step(results):
 )
 def test_unclear_words_are_an_error(results, words, message):
     with pytest.raises(WagleError, match=message):
-        lineage.lineage(results, words)
+        lineage.trace_number(results, words)
 
 
 def test_a_number_that_its_metrics_do_not_hold(results):
     path = results / "collected/metrics.csv"
     path.write_text(path.read_text().replace("0.75", "0.76"))
     with pytest.raises(WagleError, match=r"says 0\.75, the collected metrics 0\.76"):
-        lineage.lineage(results, "npo wagle retain-acc")
+        lineage.trace_number(results, "npo wagle retain-acc")
 
 
 def test_intermediates_may_be_removed(results):
@@ -380,6 +382,6 @@ def test_intermediates_may_be_removed(results):
         ratio="0.8",
     )
     shutil.rmtree(results / "gradients")
-    found = audit.audit(results).findings
+    found = audit_folder(results).findings
     assert ("temporary", "gradients/forget/all/manifest.json") in {(f.kind, f.path) for f in found}
     assert not any(f.kind == "missing" for f in found)
