@@ -1,11 +1,16 @@
-"""Damage a finished experiment in one place at a time: the audit must name the file, and no later job may take it.
+"""Damage a finished experiment in one place at a time.
+
+The audit must name the file, and no later job may read it.
 
     python tests/flip_campaign.py --flips 300 --truncations 50 --swaps 20 --seed 0 [--results DIR]
 
-Kinds of files (folder and ending; records and run records are kinds of their own) are drawn first, then a file of that kind,
-then the place. A swap exchanges two different files of one kind. After each fault the whole folder is audited, and for
-every job that read the file's record the check that a job makes of its inputs (wagle.runtime.records.check_inputs) must refuse.
-Logs and benchmarks are left alone: no record covers them. Prints one JSON line; ends with 1 at the first miss.
+Each fault is sampled: first a kind of files (folder and ending; records and run records are kinds
+of their own), then a file of that kind, then the place. A swap exchanges two different files of one
+kind. After each fault the whole folder is audited. For every job that read the file's record, the
+check that a job makes of its inputs (wagle.runtime.records.check_inputs) must refuse it too.
+
+Prints one JSON line; ends with 1 at the first miss.
+Left out: logs and benchmarks, which no record covers.
 """
 
 import argparse
@@ -52,7 +57,10 @@ def truncate(path: Path, rng: random.Random) -> None:
 
 
 def given(root: Path, records, owner: str) -> list[str]:
-    """What a job that reads the record `owner` is given: its files that are there, and the record; nothing if no job does."""
+    """The input of a job that reads the record `owner`: its files that are there, and the record.
+
+    It is empty where no job reads that record.
+    """
     record = records[owner]
     if not any(
         resolve_input(other, link) == owner
@@ -65,21 +73,21 @@ def given(root: Path, records, owner: str) -> list[str]:
 
 
 def check(root: Path, records, files: list[str]) -> None:
-    """Raise SystemExit unless the audit names each of `files` as altered and no job takes it."""
-    named = {
+    """Raise SystemExit unless the audit names each of `files` as altered and jobs refuse it."""
+    altered = {
         finding.path
         for finding in audit_folder(root, code=False).findings
         if finding.kind == "altered"
     }
-    missed = [file for file in files if file not in named]
+    missed = [file for file in files if file not in altered]
     if missed:
-        raise SystemExit(f"the audit missed {missed}; it named {sorted(named)[:5]}")
+        raise SystemExit(f"the audit missed {missed}; it named {sorted(altered)[:5]}")
     for read in filter(None, (given(root, records, owners(records)[file]) for file in files)):
         try:
             check_inputs(read)
         except WagleError:
             continue
-        raise SystemExit(f"a job would take {files}")
+        raise SystemExit(f"a job would read {files}")
 
 
 def campaign(results: Path, *, flips: int, truncations: int, swaps: int, seed: int) -> dict:
@@ -98,7 +106,7 @@ def campaign(results: Path, *, flips: int, truncations: int, swaps: int, seed: i
         ]
         for kind, files in by_kind.items()
     }
-    pairs = {kind: found for kind, found in pairs.items() if found}
+    pairs = {kind: different for kind, different in pairs.items() if different}
     for damage in [flip] * flips + [truncate] * truncations + [None] * swaps:
         kind = rng.choice(sorted(by_kind if damage else pairs))
         files = [rng.choice(by_kind[kind])] if damage else list(rng.choice(pairs[kind]))

@@ -1,4 +1,7 @@
-"""The audit and the lineage on a small folder of real records: each kind of damage is found, and the file named."""
+"""The audit and the lineage on a small folder of real records.
+
+The audit must notice each kind of damage and name the file.
+"""
 
 import json
 import shutil
@@ -22,7 +25,7 @@ VALUES = {1: {"retain Acc": 0.25, "MIA": 0.5}, 2: {"retain Acc": 0.75, "MIA": 0.
 
 
 def run(rule, folder, inputs=(), write=None, code=CODE, raw=(), **wildcards):
-    """One recorded job whose outputs are `write` (name -> text); folders where a name has a slash."""
+    """One recorded job whose outputs are `write`: text by name, in folders where it has a slash."""
     tops = sorted({name.split("/")[0] for name in write})
     job = SimpleNamespace(
         rule=rule,
@@ -77,7 +80,7 @@ def results(tmp_path):
         {"checkpoint/config.json": "{}", "checkpoint/w": "weights"},
         model="target",
     )
-    found, lines = [], HEADER
+    cells, lines = [], HEADER
     for seed, cell in enumerate(CELLS, 1):
         mask = run(
             "mask",
@@ -93,7 +96,7 @@ def results(tmp_path):
             {"checkpoint/w": f"new {seed}", "moved.json": "{}"},
             cell=cell,
         )
-        found.append(
+        cells.append(
             run(
                 "metrics",
                 root / "metrics" / cell,
@@ -105,7 +108,7 @@ def results(tmp_path):
         shutil.rmtree(made / "checkpoint")
         for name, value in VALUES[seed].items():
             lines += f"x,tofu,npo,wagle,0.8,1e-06,{seed},wagle,{name},{value},0.1,4\n"
-    collected = run("collect", root / "collected", found, {"metrics.csv": lines})
+    collected = run("collect", root / "collected", cells, {"metrics.csv": lines})
     run(
         "table",
         root / "tables/table1/wagle",
@@ -125,13 +128,13 @@ def kinds(results, **options):
 
 
 def test_a_whole_folder_is_clean(results):
-    found = audit_folder(results)
-    assert found.verdict == "clean" and kinds(results) == set()
-    assert found.counts["temporary"] == 2 and found.counts["log"] == 1
+    audit = audit_folder(results)
+    assert audit.verdict == "clean" and kinds(results) == set()
+    assert audit.counts["temporary"] == 2 and audit.counts["log"] == 1
     assert (
-        found.counts["intact"] == sum(p.is_file() for p in results.rglob("*")) - 1
+        audit.counts["intact"] == sum(p.is_file() for p in results.rglob("*")) - 1
     )  # all but the log
-    assert "Verdict: clean" in summary.as_text(found)
+    assert "Verdict: clean" in summary.as_text(audit)
 
 
 def flip(path):
@@ -140,9 +143,17 @@ def flip(path):
     path.write_bytes(content)
 
 
-FILES = ["data/forget/rows.jsonl", "models/target/checkpoint/w", "models/target/manifest.json", "models/target/run.json",
-         f"metrics/{CELLS[0]}/metrics.json", "collected/manifest.json", "tables/table1/wagle/table1.csv",
-         "tables/table1/wagle/manifest.json", "tables/table1/wagle/run.json"]  # fmt: skip
+FILES = [
+    "data/forget/rows.jsonl",
+    "models/target/checkpoint/w",
+    "models/target/manifest.json",
+    "models/target/run.json",
+    f"metrics/{CELLS[0]}/metrics.json",
+    "collected/manifest.json",
+    "tables/table1/wagle/table1.csv",
+    "tables/table1/wagle/manifest.json",
+    "tables/table1/wagle/run.json",
+]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -155,9 +166,9 @@ def test_one_bit(results, name):
 @pytest.mark.parametrize("name", FILES)
 def test_one_file_gone(results, name):
     (results / name).unlink()
-    found = kinds(results)
-    assert ("missing", name) in found or any(
-        path.startswith(name.rpartition("/")[0]) for _, path in found
+    findings = kinds(results)
+    assert ("missing", name) in findings or any(
+        path.startswith(name.rpartition("/")[0]) for _, path in findings
     )
     assert audit_folder(results).verdict == "problems"
 
@@ -219,15 +230,15 @@ def test_stale_inputs_and_what_was_made_from_them(results):
         {"checkpoint/config.json": "{}", "checkpoint/w": "other"},
         model="target",
     )
-    found = audit_folder(results)
-    stale = {f.path for f in found.findings if f.kind == "stale"}
-    assert found.verdict == "stale"
+    audit = audit_folder(results)
+    stale = {f.path for f in audit.findings if f.kind == "stale"}
+    assert audit.verdict == "stale"
     assert stale == {
         f"{r.folder}/manifest.json"
-        for r in found.records.values()
+        for r in audit.records.values()
         if r.folder.startswith(("masks", "unlearned"))
     }
-    assert descendants(found.records, stale) >= {
+    assert descendants(audit.records, stale) >= {
         "collected/manifest.json",
         "tables/table1/wagle/manifest.json",
     }
@@ -307,27 +318,27 @@ def test_raw_files_are_named_without_their_place(results, tmp_path):
 
 
 def test_lineage_goes_from_the_table_to_the_rows(results):
-    found = lineage.trace_number(results, "npo wagle retain-acc")
+    number = lineage.trace_number(results, "npo wagle retain-acc")
     assert (
-        found.values == {"1": 0.25, "2": 0.75}
-        and found.mean == 0.5
-        and found.se == pytest.approx(0.25)
+        number.values == {"1": 0.25, "2": 0.75}
+        and number.mean == 0.5
+        and number.se == pytest.approx(0.25)
     )
-    rules = [step.record.manifest["rule"] for step in found.steps]
+    rules = [step.record.manifest["rule"] for step in number.steps]
     assert (
         rules[:2] == ["table", "collect"]
         and rules[-1] == "split"
         and rules.count("mask") == 2
         and rules.count("finetune") == 1
     )
-    for step in found.steps:
+    for step in number.steps:
         assert all(source > step.number for source in step.sources) and step.status.startswith(
             "intact"
         )
     one = lineage.trace_number(results, "npo wagle retain-acc seed=2")
     assert one.values == {"2": 0.75} and one.se is None
     assert not any("seed-1" in step.record.folder for step in one.steps)
-    shown = lineage.as_text(found)
+    shown = lineage.as_text(number)
     assert (
         "0.5 ± 0.25" in shown and "raw file raw.jsonl" in shown and "every step is intact" in shown
     )
@@ -335,11 +346,11 @@ def test_lineage_goes_from_the_table_to_the_rows(results):
 
 def test_lineage_names_the_broken_step(results):
     flip(results / "models/target/checkpoint/w")
-    found = lineage.trace_number(results, "npo wagle mia")
-    [bad] = [step for step in found.steps if step.status == "ALTERED"]
+    number = lineage.trace_number(results, "npo wagle mia")
+    [bad] = [step for step in number.steps if step.status == "ALTERED"]
     assert (
         bad.record.folder == "models/target"
-        and f"NOT INTACT: step {bad.number}" in lineage.as_text(found)
+        and f"NOT INTACT: step {bad.number}" in lineage.as_text(number)
     )
     assert main(["audit", str(results), "--cell", "npo wagle mia"]) == 1
 
@@ -382,6 +393,8 @@ def test_intermediates_may_be_removed(results):
         ratio="0.8",
     )
     shutil.rmtree(results / "gradients")
-    found = audit_folder(results).findings
-    assert ("temporary", "gradients/forget/all/manifest.json") in {(f.kind, f.path) for f in found}
-    assert not any(f.kind == "missing" for f in found)
+    findings = audit_folder(results).findings
+    assert ("temporary", "gradients/forget/all/manifest.json") in {
+        (f.kind, f.path) for f in findings
+    }
+    assert not any(f.kind == "missing" for f in findings)

@@ -1,6 +1,7 @@
-"""One small finished experiment: audited, damaged, run again in part, compared, packed, exported, and at last killed.
+"""One small finished experiment: audited, damaged, run again in part, compared, packed and killed.
 
-The campaigns themselves (50 kills, 370 faults, 100,000 readings) are scripts beside this file; here are bounded samples of them.
+The campaigns themselves (50 kills, 370 faults, 100,000 readings) are scripts beside this file. Here
+are bounded samples of them.
 """
 
 import json
@@ -45,9 +46,9 @@ def copy(made, tmp_path):
 
 
 def test_the_audit_is_clean_and_the_target_settles(made):
-    found = audit_folder(made.results)
-    assert found.verdict == "clean", summary.as_text(found)
-    assert {f.path.split("/")[0] for f in found.findings} == {
+    audit = audit_folder(made.results)
+    assert audit.verdict == "clean", summary.as_text(audit)
+    assert {f.path.split("/")[0] for f in audit.findings} == {
         "unlearned"
     }  # checkpoints that were removed after use
     code, output = made.snakemake("--", "audit")
@@ -61,8 +62,8 @@ def test_the_audit_is_clean_and_the_target_settles(made):
 
 
 def test_a_number_leads_to_its_rows_and_model(made):
-    found = trace_number(made.results, "npo wagle retain-acc")
-    rules = {step.record.manifest["rule"] for step in found.steps}
+    number = trace_number(made.results, "npo wagle retain-acc")
+    rules = {step.record.manifest["rule"] for step in number.steps}
     assert rules >= {
         "table",
         "collect",
@@ -75,7 +76,7 @@ def test_a_number_leads_to_its_rows_and_model(made):
         "base",
         "split",
     }
-    assert all(step.status.startswith("intact") for step in found.steps)
+    assert all(step.status.startswith("intact") for step in number.steps)
 
 
 def test_damage_is_found_and_never_used(copy):
@@ -91,7 +92,8 @@ def test_hostile_files_are_one_error():
 def test_jobs_run_again_give_the_same_bytes(made, tmp_path, monkeypatch):
     monkeypatch.chdir(made.folder)
     records = audit_folder(made.results).records
-    path = f"evaluations/{KEPT.replace('wagle@gamma-1e-06', 'wanda')}/manifest.json"  # its checkpoint must be made again first
+    # The checkpoint of this evaluation must be made again first.
+    path = f"evaluations/{KEPT.replace('wagle@gamma-1e-06', 'wanda')}/manifest.json"
     assert [
         records[p].manifest["rule"] for p in rerun.with_removed_inputs(made.results, records, path)
     ] == [
@@ -100,11 +102,11 @@ def test_jobs_run_again_give_the_same_bytes(made, tmp_path, monkeypatch):
     ]
     monkeypatch.setattr(rerun, "sample_jobs", lambda *_: [path])
     before = small.artifacts(made.results)
-    found = rerun.rerun_jobs(made.results, 1, seed=0, configfile="tiny.yaml", scratch=tmp_path)
-    assert [(o.rule, o.kind) for o in found] == [
+    outcomes = rerun.rerun_jobs(made.results, 1, seed=0, configfile="tiny.yaml", scratch=tmp_path)
+    assert [(o.rule, o.kind) for o in outcomes] == [
         ("unlearn", "identical"),
         ("evaluate", "identical"),
-    ], rerun.as_text(found)
+    ], rerun.as_text(outcomes)
     assert small.artifacts(made.results) == before
 
 
@@ -115,14 +117,14 @@ def test_a_job_of_another_config_is_not_the_same(made, tmp_path, monkeypatch):
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(rerun, "sample_jobs", lambda *_: ["evaluations/original/manifest.json"])
-    [found] = rerun.rerun_jobs(
+    [outcome] = rerun.rerun_jobs(
         made.results,
         1,
         seed=0,
         configfile=str(tmp_path / "other.yaml"),
         scratch=tmp_path / "scratch",
     )
-    assert found.kind == "different" and "another config" in found.why and not found.is_good
+    assert outcome.kind == "different" and "another config" in outcome.why and not outcome.is_good
 
 
 def test_two_folders_alike_and_not(made, copy, capsys):
@@ -238,6 +240,6 @@ def test_kills_leave_no_trace(made):
     shutil.rmtree(made.results / "audit", ignore_errors=True)
     expected = small.artifacts(made.results)
     done, _ = kill_campaign.disturbed(made, 2, random.Random(3), 25)
-    found = audit_folder(made.results)
-    assert done >= 1 and found.verdict == "clean", summary.as_text(found)
-    assert kill_campaign.differences(expected, small.artifacts(made.results), found.records) == []
+    audit = audit_folder(made.results)
+    assert done >= 1 and audit.verdict == "clean", summary.as_text(audit)
+    assert kill_campaign.differences(expected, small.artifacts(made.results), audit.records) == []

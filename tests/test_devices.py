@@ -1,4 +1,4 @@
-"""Jobs of a local run get a device each; a killed job's device is free at once; a scheduler's choice stands."""
+"""Jobs of a local run reserve a device each, and a killed job's device is free at once."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ with devices.reserve(int(sys.argv[1]), pause=0.05):
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
-    """Start a process that takes devices and keeps them; returns it, and the devices by `seen(process)`."""
+    """Start a process that reserves devices until it is killed; `seen(process)` names them."""
     started = []
 
     def start(wanted=1, **env):

@@ -1,4 +1,4 @@
-"""Distances of artifacts: numbers as numbers, everything else equal; Holm's correction against its definition."""
+"""Distances of artifacts, and Holm's correction against its definition."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""TOFU-format and open-unlearning-format logs against independent numpy and scipy, to 1e-12; broken logs are refused."""
+"""TOFU's and open-unlearning's logs against independent numpy and scipy, to 1e-12."""
 
 import json
 import math
