@@ -4,14 +4,17 @@ The audit must notice each kind of damage and name the file.
 """
 
 import json
+import math
 import shutil
 from types import SimpleNamespace
 
 import pytest
+from scipy import stats
 
 from wagle.audit import lineage, summary
 from wagle.audit.check import audit_folder
-from wagle.audit.record_graph import descendants
+from wagle.audit.compare import compare_numbers
+from wagle.audit.record_graph import ancestors, descendants, load_records
 from wagle.cli.main import main
 from wagle.errors import WagleError
 from wagle.runtime import identity
@@ -398,3 +401,30 @@ def test_intermediates_may_be_removed(results):
         (f.kind, f.path) for f in findings
     }
     assert not any(f.kind == "missing" for f in findings)
+
+
+def test_numbers_that_differ_are_compared_with_their_standard_errors(results, tmp_path, capsys):
+    other = shutil.copytree(results, tmp_path / "other")
+    path = other / "collected/metrics.csv"
+    path.write_text(path.read_text().replace(",MIA,0.5,", ",MIA,1.0,"))
+    comparison = compare_numbers(results, other)
+    assert [(n.name, n.difference, n.test) for n in comparison.both] == [
+        ("npo wagle ratio=0.8 gamma=1e-06 [wagle] retain Acc", 0.0, "equal"),
+        ("npo wagle ratio=0.8 gamma=1e-06 [wagle] MIA", 0.5, "by standard errors"),
+    ]
+    number = comparison.both[1]
+    assert number.se == pytest.approx(math.sqrt(0.1**2 + 0.1**2))
+    assert number.p == pytest.approx(2 * stats.norm.sf(0.5 / number.se))
+    assert number.adjusted == pytest.approx(2 * number.p)
+    assert main(["compare", str(results), str(other)]) == 0
+    printed = capsys.readouterr().out
+    assert "2 numbers in both: 1 equal, 1 different" in printed and "config: the same" in printed
+    assert main(["compare", str(results), str(other), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["both"][1]["difference"] == 0.5
+
+
+def test_ancestors_are_each_named_once_and_nearest_first(results):
+    records = load_records(results).records
+    folders = [records[path].folder for path in ancestors(records, "collected/manifest.json")]
+    assert folders[:3] == ["collected", *(f"metrics/{cell}" for cell in CELLS)]
+    assert folders[-1] == "data/forget" and len(folders) == len(set(folders)) == 9

@@ -24,7 +24,7 @@ print("LOADED", code, modules, commands, file=sys.stderr)
 
 
 def start(*arguments):
-    """What a fresh process printed, and a line with its exit code and the modules that it loaded."""
+    """What a fresh process printed, and a line with its exit code and the modules it loaded."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, *arguments],
         cwd=ROOT,
