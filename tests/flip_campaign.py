@@ -1,11 +1,16 @@
-"""Damage a finished experiment in one place at a time: the audit must name the file, and no later job may take it.
+"""Damage a finished experiment in one place at a time.
+
+The audit must name the file, and no later job may read it.
 
     python tests/flip_campaign.py --flips 300 --truncations 50 --swaps 20 --seed 0 [--results DIR]
 
-Kinds of files (folder and ending; records and run records are kinds of their own) are drawn first, then a file of that kind,
-then the place. A swap exchanges two different files of one kind. After each fault the whole folder is audited, and for
-every job that read the file's record the check that a job makes of its inputs (wagle.provenance.check_inputs) must refuse.
-Logs and benchmarks are left alone: no record covers them. Prints one JSON line; ends with 1 at the first miss.
+Each fault is sampled: first a kind of files (folder and ending; records and run records are kinds
+of their own), then a file of that kind, then the place. A swap exchanges two different files of one
+kind. After each fault the whole folder is audited. For every job that read the file's record, the
+check that a job makes of its inputs (wagle.runtime.records.check_inputs) must refuse it too.
+
+Prints one JSON line; ends with 1 at the first miss.
+Left out: logs and benchmarks, which no record covers.
 """
 
 import argparse
@@ -17,7 +22,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from wagle.audit import audit
+from wagle.audit.check import audit_folder
+from wagle.audit.record_graph import resolve_input
 from wagle.errors import WagleError
 from wagle.runtime.records import check_inputs
 
@@ -40,21 +46,24 @@ def kind_of(file: str) -> str:
     )
 
 
-def flip(path: Path, draw: random.Random) -> None:
+def flip(path: Path, rng: random.Random) -> None:
     content = bytearray(path.read_bytes())
-    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
 
 
-def truncate(path: Path, draw: random.Random) -> None:
-    os.truncate(path, draw.randrange(path.stat().st_size))
+def truncate(path: Path, rng: random.Random) -> None:
+    os.truncate(path, rng.randrange(path.stat().st_size))
 
 
 def given(root: Path, records, owner: str) -> list[str]:
-    """What a job that reads the record `owner` is given: its files that are there, and the record; nothing if no job does."""
+    """The input of a job that reads the record `owner`: its files that are there, and the record.
+
+    It is empty where no job reads that record.
+    """
     record = records[owner]
     if not any(
-        audit.linked(other, link) == owner
+        resolve_input(other, link) == owner
         for other in records.values()
         for link in other.manifest["inputs"]
     ):
@@ -64,26 +73,26 @@ def given(root: Path, records, owner: str) -> list[str]:
 
 
 def check(root: Path, records, files: list[str]) -> None:
-    """Raise SystemExit unless the audit names each of `files` as altered and no job takes it."""
-    named = {
+    """Raise SystemExit unless the audit names each of `files` as altered and jobs refuse it."""
+    altered = {
         finding.path
-        for finding in audit.audit(root, code=False).findings
+        for finding in audit_folder(root, code=False).findings
         if finding.kind == "altered"
     }
-    missed = [file for file in files if file not in named]
+    missed = [file for file in files if file not in altered]
     if missed:
-        raise SystemExit(f"the audit missed {missed}; it named {sorted(named)[:5]}")
+        raise SystemExit(f"the audit missed {missed}; it named {sorted(altered)[:5]}")
     for read in filter(None, (given(root, records, owners(records)[file]) for file in files)):
         try:
             check_inputs(read)
         except WagleError:
             continue
-        raise SystemExit(f"a job would take {files}")
+        raise SystemExit(f"a job would read {files}")
 
 
 def campaign(results: Path, *, flips: int, truncations: int, swaps: int, seed: int) -> dict:
-    draw, faults = random.Random(seed), Counter()
-    records = audit.audit(results, code=False).records
+    rng, faults = random.Random(seed), Counter()
+    records = audit_folder(results, code=False).records
     by_kind: dict[str, list[str]] = {}
     for file in sorted(owners(records)):
         if (results / file).is_file() and (results / file).stat().st_size:
@@ -97,13 +106,13 @@ def campaign(results: Path, *, flips: int, truncations: int, swaps: int, seed: i
         ]
         for kind, files in by_kind.items()
     }
-    pairs = {kind: found for kind, found in pairs.items() if found}
+    pairs = {kind: different for kind, different in pairs.items() if different}
     for damage in [flip] * flips + [truncate] * truncations + [None] * swaps:
-        kind = draw.choice(sorted(by_kind if damage else pairs))
-        files = [draw.choice(by_kind[kind])] if damage else list(draw.choice(pairs[kind]))
+        kind = rng.choice(sorted(by_kind if damage else pairs))
+        files = [rng.choice(by_kind[kind])] if damage else list(rng.choice(pairs[kind]))
         saved = [(results / file).read_bytes() for file in files]
         if damage:
-            damage(results / files[0], draw)
+            damage(results / files[0], rng)
         else:
             for file, content in zip(files, reversed(saved), strict=True):
                 (results / file).write_bytes(content)
@@ -111,7 +120,7 @@ def campaign(results: Path, *, flips: int, truncations: int, swaps: int, seed: i
         for file, content in zip(files, saved, strict=True):
             (results / file).write_bytes(content)
         faults[kind] += 1
-    if audit.audit(results, code=False).verdict != "clean":
+    if audit_folder(results, code=False).verdict != "clean":
         raise SystemExit(
             "the folder is not clean after the campaign: a fault of the campaign itself"
         )

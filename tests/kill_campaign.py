@@ -1,12 +1,14 @@
-"""Kill a running experiment at random moments, restart it as README.md says, and compare with the undisturbed run.
+"""Kill a running experiment at random moments, restart it, and compare with the undisturbed run.
 
     python tests/kill_campaign.py --kills 50 --seed 0 [--folder DIR]
 
-Each kill is a SIGKILL to Snakemake's whole process group after a random time; the restart is `snakemake --unlock`, then the same
-command. An experiment is killed again and again until it comes through, then the next one starts from nothing, until
-there were enough kills. Every artifact and manifest must be byte for byte that of the run that nobody disturbed (but for the
-table of running times and the report that shows it), and the audit clean. Prints one JSON line; ends with 1 at the first
-difference.
+Each kill is a SIGKILL to Snakemake's whole process group after a random time. The restart is that
+of README.md: `snakemake --unlock`, then the same command. An experiment is killed until it comes
+through. Then the next one starts from nothing, until there were enough kills. Every artifact and
+manifest must be byte for byte that of the undisturbed run, and the audit clean.
+
+Notable: the table of running times, and the report that shows it, may differ. Prints one JSON line;
+ends with 1 at the first difference.
 """
 
 import argparse
@@ -22,7 +24,8 @@ from pathlib import Path
 
 import small
 
-from wagle.audit import audit, compare
+from wagle.audit.check import audit_folder
+from wagle.audit.record_changes import measuring_records
 
 
 def fresh(made) -> None:
@@ -39,14 +42,17 @@ def undisturbed(made) -> tuple[dict[str, bytes], float]:
     return small.artifacts(made.results), time.monotonic() - began
 
 
-def disturbed(made, kills: int, draw: random.Random, longest: float) -> tuple[int, int]:
-    """One experiment from nothing, killed until it comes through or `kills` are used up; (kills, of them with jobs begun)."""
+def disturbed(made, kills: int, rng: random.Random, longest: float) -> tuple[int, int]:
+    """One experiment from nothing, killed until it comes through or `kills` are used up.
+
+    Returns the number of kills, and of those among them that came after jobs had begun.
+    """
     fresh(made)
     done = begun = 0
     while True:
         process = small.start(made)
         try:
-            code = process.wait(timeout=draw.uniform(1, longest) if done < kills else None)
+            code = process.wait(timeout=rng.uniform(1, longest) if done < kills else None)
         except subprocess.TimeoutExpired:
             small.kill(process)
             done += 1
@@ -59,29 +65,29 @@ def disturbed(made, kills: int, draw: random.Random, longest: float) -> tuple[in
         return done, begun
 
 
-def differences(expected: dict[str, bytes], found: dict[str, bytes], records) -> list[str]:
-    """Files that differ, but for those that measure the run itself (running times) and what shows them."""
-    measured = compare.measured(records)
+def differences(expected: dict[str, bytes], actual: dict[str, bytes], records) -> list[str]:
+    """Files that differ, without those that measure the run itself and those made from them."""
+    measured = measuring_records(records)
     kept = {
         path
-        for path in expected.keys() | found.keys()
+        for path in expected.keys() | actual.keys()
         if f"{os.path.dirname(path)}/manifest.json" not in measured
     }
-    return sorted(path for path in kept if expected.get(path) != found.get(path))
+    return sorted(path for path in kept if expected.get(path) != actual.get(path))
 
 
 def campaign(folder: Path, kills: int, seed: int) -> dict:
-    made, draw = small.project(folder), random.Random(seed)
+    made, rng = small.project(folder), random.Random(seed)
     expected, seconds = undisturbed(made)
     total = begun = experiments = 0
     while total < kills:
-        done, with_jobs = disturbed(made, kills - total, draw, seconds / 3)
+        done, with_jobs = disturbed(made, kills - total, rng, seconds / 3)
         total, begun, experiments = total + done, begun + with_jobs, experiments + 1
-        found = audit.audit(made.results, code=False)
-        different = differences(expected, small.artifacts(made.results), found.records)
-        if different or found.verdict != "clean":
+        audit = audit_folder(made.results, code=False)
+        different = differences(expected, small.artifacts(made.results), audit.records)
+        if different or audit.verdict != "clean":
             raise SystemExit(
-                f"after {total} kills: audit {found.verdict}, different: {different[:10]}"
+                f"after {total} kills: audit {audit.verdict}, different: {different[:10]}"
             )
         print(
             f"{total} kills, {experiments} experiments: {len(expected)} files identical",

@@ -1,13 +1,21 @@
-"""The audit and the lineage on a small folder of real records: each kind of damage is found, and the file named."""
+"""The audit and the lineage on a small folder of real records.
+
+The audit must notice each kind of damage and name the file.
+"""
 
 import json
+import math
 import shutil
 from types import SimpleNamespace
 
 import pytest
+from scipy import stats
 
-from wagle import cli
-from wagle.audit import audit, lineage
+from wagle.audit import lineage, summary
+from wagle.audit.check import audit_folder
+from wagle.audit.compare import compare_numbers
+from wagle.audit.record_graph import ancestors, descendants, load_records
+from wagle.cli.main import main
 from wagle.errors import WagleError
 from wagle.runtime import identity
 from wagle.runtime.files import json_text, sha256_file, sha256_text, write_json
@@ -20,7 +28,7 @@ VALUES = {1: {"retain Acc": 0.25, "MIA": 0.5}, 2: {"retain Acc": 0.75, "MIA": 0.
 
 
 def run(rule, folder, inputs=(), write=None, code=CODE, raw=(), **wildcards):
-    """One recorded job whose outputs are `write` (name -> text); folders where a name has a slash."""
+    """One recorded job whose outputs are `write`: text by name, in folders where it has a slash."""
     tops = sorted({name.split("/")[0] for name in write})
     job = SimpleNamespace(
         rule=rule,
@@ -75,7 +83,7 @@ def results(tmp_path):
         {"checkpoint/config.json": "{}", "checkpoint/w": "weights"},
         model="target",
     )
-    found, lines = [], HEADER
+    cells, lines = [], HEADER
     for seed, cell in enumerate(CELLS, 1):
         mask = run(
             "mask",
@@ -91,7 +99,7 @@ def results(tmp_path):
             {"checkpoint/w": f"new {seed}", "moved.json": "{}"},
             cell=cell,
         )
-        found.append(
+        cells.append(
             run(
                 "metrics",
                 root / "metrics" / cell,
@@ -103,7 +111,7 @@ def results(tmp_path):
         shutil.rmtree(made / "checkpoint")
         for name, value in VALUES[seed].items():
             lines += f"x,tofu,npo,wagle,0.8,1e-06,{seed},wagle,{name},{value},0.1,4\n"
-    collected = run("collect", root / "collected", found, {"metrics.csv": lines})
+    collected = run("collect", root / "collected", cells, {"metrics.csv": lines})
     run(
         "table",
         root / "tables/table1/wagle",
@@ -112,24 +120,24 @@ def results(tmp_path):
         protocol="wagle",
     )
     (root / "logs").mkdir()
-    (root / "logs/collect.log").write_text("said something")
+    (root / "logs/collect.log").write_text("a line of output")
     return root
 
 
 def kinds(results, **options):
     return {
-        (f.kind, f.path) for f in audit.audit(results, **options).findings if f.kind != "temporary"
+        (f.kind, f.path) for f in audit_folder(results, **options).findings if f.kind != "temporary"
     }
 
 
 def test_a_whole_folder_is_clean(results):
-    found = audit.audit(results)
-    assert found.verdict == "clean" and kinds(results) == set()
-    assert found.counts["temporary"] == 2 and found.counts["log"] == 1
+    audit = audit_folder(results)
+    assert audit.verdict == "clean" and kinds(results) == set()
+    assert audit.counts["temporary"] == 2 and audit.counts["log"] == 1
     assert (
-        found.counts["intact"] == sum(p.is_file() for p in results.rglob("*")) - 1
+        audit.counts["intact"] == sum(p.is_file() for p in results.rglob("*")) - 1
     )  # all but the log
-    assert "Verdict: clean" in audit.text(found)
+    assert "Verdict: clean" in summary.as_text(audit)
 
 
 def flip(path):
@@ -138,26 +146,34 @@ def flip(path):
     path.write_bytes(content)
 
 
-FILES = ["data/forget/rows.jsonl", "models/target/checkpoint/w", "models/target/manifest.json", "models/target/run.json",
-         f"metrics/{CELLS[0]}/metrics.json", "collected/manifest.json", "tables/table1/wagle/table1.csv",
-         "tables/table1/wagle/manifest.json", "tables/table1/wagle/run.json"]  # fmt: skip
+FILES = [
+    "data/forget/rows.jsonl",
+    "models/target/checkpoint/w",
+    "models/target/manifest.json",
+    "models/target/run.json",
+    f"metrics/{CELLS[0]}/metrics.json",
+    "collected/manifest.json",
+    "tables/table1/wagle/table1.csv",
+    "tables/table1/wagle/manifest.json",
+    "tables/table1/wagle/run.json",
+]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_one_bit(results, name):
     flip(results / name)
     assert ("altered", name) in kinds(results)
-    assert audit.audit(results).verdict == "problems"
+    assert audit_folder(results).verdict == "problems"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_one_file_gone(results, name):
     (results / name).unlink()
-    found = kinds(results)
-    assert ("missing", name) in found or any(
-        path.startswith(name.rpartition("/")[0]) for _, path in found
+    findings = kinds(results)
+    assert ("missing", name) in findings or any(
+        path.startswith(name.rpartition("/")[0]) for _, path in findings
     )
-    assert audit.audit(results).verdict == "problems"
+    assert audit_folder(results).verdict == "problems"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -217,15 +233,15 @@ def test_stale_inputs_and_what_was_made_from_them(results):
         {"checkpoint/config.json": "{}", "checkpoint/w": "other"},
         model="target",
     )
-    found = audit.audit(results)
-    stale = {f.path for f in found.findings if f.kind == "stale"}
-    assert found.verdict == "stale"
+    audit = audit_folder(results)
+    stale = {f.path for f in audit.findings if f.kind == "stale"}
+    assert audit.verdict == "stale"
     assert stale == {
         f"{r.folder}/manifest.json"
-        for r in found.records.values()
+        for r in audit.records.values()
         if r.folder.startswith(("masks", "unlearned"))
     }
-    assert audit.below(found.records, stale) >= {
+    assert descendants(audit.records, stale) >= {
         "collected/manifest.json",
         "tables/table1/wagle/manifest.json",
     }
@@ -241,7 +257,7 @@ def test_stale_code(results):
         code=other.replace("0" * 64, CODE[:64]),
         protocol="wagle",
     )
-    assert audit.audit(results).verdict == "clean"
+    assert audit_folder(results).verdict == "clean"
     manifest = results / "tables/table1/wagle/manifest.json"
     changed = json.loads(manifest.read_text())
     for code in (other, "0" * 64 + ":../../etc/secret.py", "0" * 64 + ":no_such_module"):
@@ -282,17 +298,17 @@ def test_links_lead_to_no_other_folder(results):
 def test_no_folder_and_no_records(tmp_path):
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(WagleError):
-            audit.audit(path)
+            audit_folder(path)
 
 
 def test_exit_codes_and_json(results, capsys):
-    assert cli.main(["audit", str(results), "--json"]) == 0
+    assert main(["audit", str(results), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == "clean"
     run("split", results / "data/forget", write={"rows.jsonl": "new"}, role="forget")
-    assert cli.main(["audit", str(results)]) == 3
+    assert main(["audit", str(results)]) == 3
     assert "made from an earlier data/forget/manifest.json" in capsys.readouterr().out
     flip(results / "collected/metrics.csv")
-    assert cli.main(["audit", str(results)]) == 1
+    assert main(["audit", str(results)]) == 1
     assert "collected/metrics.csv" in capsys.readouterr().out
 
 
@@ -305,27 +321,27 @@ def test_raw_files_are_named_without_their_place(results, tmp_path):
 
 
 def test_lineage_goes_from_the_table_to_the_rows(results):
-    found = lineage.lineage(results, "npo wagle retain-acc")
+    number = lineage.trace_number(results, "npo wagle retain-acc")
     assert (
-        found.values == {"1": 0.25, "2": 0.75}
-        and found.mean == 0.5
-        and found.se == pytest.approx(0.25)
+        number.values == {"1": 0.25, "2": 0.75}
+        and number.mean == 0.5
+        and number.se == pytest.approx(0.25)
     )
-    rules = [step.record.manifest["rule"] for step in found.steps]
+    rules = [step.record.manifest["rule"] for step in number.steps]
     assert (
         rules[:2] == ["table", "collect"]
         and rules[-1] == "split"
         and rules.count("mask") == 2
         and rules.count("finetune") == 1
     )
-    for step in found.steps:
+    for step in number.steps:
         assert all(source > step.number for source in step.sources) and step.status.startswith(
             "intact"
         )
-    one = lineage.lineage(results, "npo wagle retain-acc seed=2")
+    one = lineage.trace_number(results, "npo wagle retain-acc seed=2")
     assert one.values == {"2": 0.75} and one.se is None
     assert not any("seed-1" in step.record.folder for step in one.steps)
-    shown = lineage.text(found)
+    shown = lineage.as_text(number)
     assert (
         "0.5 ± 0.25" in shown and "raw file raw.jsonl" in shown and "every step is intact" in shown
     )
@@ -333,13 +349,13 @@ def test_lineage_goes_from_the_table_to_the_rows(results):
 
 def test_lineage_names_the_broken_step(results):
     flip(results / "models/target/checkpoint/w")
-    found = lineage.lineage(results, "npo wagle mia")
-    [bad] = [step for step in found.steps if step.status == "ALTERED"]
+    number = lineage.trace_number(results, "npo wagle mia")
+    [bad] = [step for step in number.steps if step.status == "ALTERED"]
     assert (
         bad.record.folder == "models/target"
-        and f"NOT INTACT: step {bad.number}" in lineage.text(found)
+        and f"NOT INTACT: step {bad.number}" in lineage.as_text(number)
     )
-    assert cli.main(["audit", str(results), "--cell", "npo wagle mia"]) == 1
+    assert main(["audit", str(results), "--cell", "npo wagle mia"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -354,14 +370,14 @@ def test_lineage_names_the_broken_step(results):
 )
 def test_unclear_words_are_an_error(results, words, message):
     with pytest.raises(WagleError, match=message):
-        lineage.lineage(results, words)
+        lineage.trace_number(results, words)
 
 
 def test_a_number_that_its_metrics_do_not_hold(results):
     path = results / "collected/metrics.csv"
     path.write_text(path.read_text().replace("0.75", "0.76"))
     with pytest.raises(WagleError, match=r"says 0\.75, the collected metrics 0\.76"):
-        lineage.lineage(results, "npo wagle retain-acc")
+        lineage.trace_number(results, "npo wagle retain-acc")
 
 
 def test_intermediates_may_be_removed(results):
@@ -380,6 +396,35 @@ def test_intermediates_may_be_removed(results):
         ratio="0.8",
     )
     shutil.rmtree(results / "gradients")
-    found = audit.audit(results).findings
-    assert ("temporary", "gradients/forget/all/manifest.json") in {(f.kind, f.path) for f in found}
-    assert not any(f.kind == "missing" for f in found)
+    findings = audit_folder(results).findings
+    assert ("temporary", "gradients/forget/all/manifest.json") in {
+        (f.kind, f.path) for f in findings
+    }
+    assert not any(f.kind == "missing" for f in findings)
+
+
+def test_numbers_that_differ_are_compared_with_their_standard_errors(results, tmp_path, capsys):
+    other = shutil.copytree(results, tmp_path / "other")
+    path = other / "collected/metrics.csv"
+    path.write_text(path.read_text().replace(",MIA,0.5,", ",MIA,1.0,"))
+    comparison = compare_numbers(results, other)
+    assert [(n.name, n.difference, n.test) for n in comparison.both] == [
+        ("npo wagle ratio=0.8 gamma=1e-06 [wagle] retain Acc", 0.0, "equal"),
+        ("npo wagle ratio=0.8 gamma=1e-06 [wagle] MIA", 0.5, "by standard errors"),
+    ]
+    number = comparison.both[1]
+    assert number.se == pytest.approx(math.sqrt(0.1**2 + 0.1**2))
+    assert number.p == pytest.approx(2 * stats.norm.sf(0.5 / number.se))
+    assert number.adjusted == pytest.approx(2 * number.p)
+    assert main(["compare", str(results), str(other)]) == 0
+    printed = capsys.readouterr().out
+    assert "2 numbers in both: 1 equal, 1 different" in printed and "config: the same" in printed
+    assert main(["compare", str(results), str(other), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["both"][1]["difference"] == 0.5
+
+
+def test_ancestors_are_each_named_once_and_nearest_first(results):
+    records = load_records(results).records
+    folders = [records[path].folder for path in ancestors(records, "collected/manifest.json")]
+    assert folders[:3] == ["collected", *(f"metrics/{cell}" for cell in CELLS)]
+    assert folders[-1] == "data/forget" and len(folders) == len(set(folders)) == 9

@@ -1,6 +1,7 @@
-"""One small finished experiment: audited, damaged, run again in part, compared, packed, exported, and at last killed.
+"""One small finished experiment: audited, damaged, run again in part, compared, packed and killed.
 
-The campaigns themselves (50 kills, 370 faults, 100,000 readings) are scripts beside this file; here are bounded samples of them.
+The campaigns themselves (50 kills, 370 faults, 100,000 readings) are scripts beside this file. Here
+are bounded samples of them.
 """
 
 import json
@@ -17,8 +18,13 @@ import pytest
 import small
 import yaml
 
-from wagle import cli
-from wagle.audit import audit, compare, lineage, model_card, rerun, ro_crate
+from wagle.audit import rerun, ro_crate, summary
+from wagle.audit.check import audit_folder
+from wagle.audit.compare import compare_numbers
+from wagle.audit.lineage import trace_number
+from wagle.audit.model_card import export_model
+from wagle.audit.record_changes import changed_conditions
+from wagle.cli.main import main
 from wagle.errors import WagleError
 from wagle.experiment import config
 from wagle.runtime.files import read_json, sha256_file
@@ -40,24 +46,24 @@ def copy(made, tmp_path):
 
 
 def test_the_audit_is_clean_and_the_target_settles(made):
-    found = audit.audit(made.results)
-    assert found.verdict == "clean", audit.text(found)
-    assert {f.path.split("/")[0] for f in found.findings} == {
+    audit = audit_folder(made.results)
+    assert audit.verdict == "clean", summary.as_text(audit)
+    assert {f.path.split("/")[0] for f in audit.findings} == {
         "unlearned"
     }  # checkpoints that were removed after use
-    code, said = made.snakemake("--", "audit")
-    assert code == 0, said[-3000:]
+    code, output = made.snakemake("--", "audit")
+    assert code == 0, output[-3000:]
     kept = read_json(made.results / "audit/config.json")
     assert (
         kept == made.config and read_json(made.results / "audit/audit.json")["verdict"] == "clean"
     )
-    assert audit.audit(made.results).verdict == "clean"
+    assert audit_folder(made.results).verdict == "clean"
     assert "Nothing to be done" in made.snakemake("--dry-run", "--", "audit")[1]
 
 
 def test_a_number_leads_to_its_rows_and_model(made):
-    found = lineage.lineage(made.results, "npo wagle retain-acc")
-    rules = {step.record.manifest["rule"] for step in found.steps}
+    number = trace_number(made.results, "npo wagle retain-acc")
+    rules = {step.record.manifest["rule"] for step in number.steps}
     assert rules >= {
         "table",
         "collect",
@@ -70,7 +76,7 @@ def test_a_number_leads_to_its_rows_and_model(made):
         "base",
         "split",
     }
-    assert all(step.status.startswith("intact") for step in found.steps)
+    assert all(step.status.startswith("intact") for step in number.steps)
 
 
 def test_damage_is_found_and_never_used(copy):
@@ -85,19 +91,22 @@ def test_hostile_files_are_one_error():
 
 def test_jobs_run_again_give_the_same_bytes(made, tmp_path, monkeypatch):
     monkeypatch.chdir(made.folder)
-    records = audit.audit(made.results).records
-    path = f"evaluations/{KEPT.replace('wagle@gamma-1e-06', 'wanda')}/manifest.json"  # its checkpoint must be made again first
-    assert [records[p].manifest["rule"] for p in rerun.needed(made.results, records, path)] == [
+    records = audit_folder(made.results).records
+    # The checkpoint of this evaluation must be made again first.
+    path = f"evaluations/{KEPT.replace('wagle@gamma-1e-06', 'wanda')}/manifest.json"
+    assert [
+        records[p].manifest["rule"] for p in rerun.with_removed_inputs(made.results, records, path)
+    ] == [
         "unlearn",
         "evaluate",
     ]
-    monkeypatch.setattr(rerun, "draw", lambda *_: [path])
+    monkeypatch.setattr(rerun, "sample_jobs", lambda *_: [path])
     before = small.artifacts(made.results)
-    found = rerun.rerun(made.results, 1, seed=0, configfile="tiny.yaml", scratch=tmp_path)
-    assert [(o.rule, o.kind) for o in found] == [
+    outcomes = rerun.rerun_jobs(made.results, 1, seed=0, configfile="tiny.yaml", scratch=tmp_path)
+    assert [(o.rule, o.kind) for o in outcomes] == [
         ("unlearn", "identical"),
         ("evaluate", "identical"),
-    ], rerun.text(found)
+    ], rerun.as_text(outcomes)
     assert small.artifacts(made.results) == before
 
 
@@ -107,24 +116,25 @@ def test_a_job_of_another_config_is_not_the_same(made, tmp_path, monkeypatch):
     other["evaluation"]["generation"]["max_new_tokens"] = 3
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
     (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr(rerun, "draw", lambda *_: ["evaluations/original/manifest.json"])
-    [found] = rerun.rerun(
+    monkeypatch.setattr(rerun, "sample_jobs", lambda *_: ["evaluations/original/manifest.json"])
+    [outcome] = rerun.rerun_jobs(
         made.results,
         1,
         seed=0,
         configfile=str(tmp_path / "other.yaml"),
         scratch=tmp_path / "scratch",
     )
-    assert found.kind == "different" and "another config" in found.why and not found.good
+    assert outcome.kind == "different" and "another config" in outcome.why and not outcome.is_good
 
 
 def test_two_folders_alike_and_not(made, copy, capsys):
-    assert cli.main(["compare", "--bytes", str(made.results), str(copy)]) == 0
-    found, first, second = compare.differences(made.results, copy)
-    assert found and not first and not second and all(d.difference == 0 for d in found)
-    assert not any(compare.causes(made.results, copy).values())
+    assert main(["compare", "--bytes", str(made.results), str(copy)]) == 0
+    comparison = compare_numbers(made.results, copy)
+    assert comparison.both and not comparison.only_first and not comparison.only_second
+    assert all(number.difference == 0 for number in comparison.both)
+    assert not any(changed_conditions(made.results, copy).values())
     (copy / "collected/metrics.csv").write_text((copy / "collected/metrics.csv").read_text() + "\n")
-    assert cli.main(["compare", "--bytes", str(made.results), str(copy)]) == 1
+    assert main(["compare", "--bytes", str(made.results), str(copy)]) == 1
     assert "different: collected/metrics.csv" in capsys.readouterr().out
 
 
@@ -132,7 +142,7 @@ def test_the_crate_is_whole_the_same_each_time_and_audits_itself(made, tmp_path)
     settings = config.load(made.folder / "tiny.yaml")
     paths = [tmp_path / "one.zip", tmp_path / "two.zip"]
     for path in paths:
-        ro_crate.build(made.results, path, settings, LICENCE)
+        ro_crate.build_crate(made.results, path, settings, LICENCE)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with zipfile.ZipFile(paths[0]) as archive:
         archive.extractall(tmp_path / "out")
@@ -145,13 +155,13 @@ def test_the_crate_is_whole_the_same_each_time_and_audits_itself(made, tmp_path)
         for stage in ro_crate.WEIGHTS
         for path in results.glob(f"{stage}/**/*")
     )
-    assert audit.audit(results).verdict == "clean" and list(
+    assert audit_folder(results).verdict == "clean" and list(
         results.glob("masks/**/mask.safetensors")
     )
     (results / "masks/wagle@gamma-1e-06/seed-1/ratio-0.5/mask.safetensors").unlink()
-    assert audit.audit(results).verdict == "problems"
+    assert audit_folder(results).verdict == "problems"
     with pytest.raises(WagleError, match="the config is experiment 'other'"):
-        ro_crate.build(
+        ro_crate.build_crate(
             made.results, tmp_path / "three.zip", settings | {"experiment": "other"}, LICENCE
         )
 
@@ -162,7 +172,7 @@ def test_the_crate_is_a_workflow_run_crate(made, tmp_path):
     )
     import validate_crate
 
-    ro_crate.build(
+    ro_crate.build_crate(
         made.results, tmp_path / "crate", config.load(made.folder / "tiny.yaml"), LICENCE
     )
     done = validate_crate.validate(str(tmp_path / "crate"))
@@ -172,14 +182,16 @@ def test_the_crate_is_a_workflow_run_crate(made, tmp_path):
 def test_a_damaged_folder_is_not_packed(copy, made, tmp_path):
     (copy / "collected/metrics.csv").unlink()
     with pytest.raises(WagleError, match="found problems"):
-        ro_crate.build(copy, tmp_path / "x.zip", config.load(made.folder / "tiny.yaml"), LICENCE)
+        ro_crate.build_crate(
+            copy, tmp_path / "x.zip", config.load(made.folder / "tiny.yaml"), LICENCE
+        )
     assert not list(tmp_path.glob("x.zip*"))
 
 
 def test_a_kept_model_goes_out_with_its_card(made, tmp_path):
     from wagle.model import checkpoints
 
-    folder = model_card.export(made.results, KEPT, tmp_path / "model", "mit")
+    folder = export_model(made.results, KEPT, tmp_path / "model", "mit")
     checkpoints.check_pair(checkpoints.load(folder), checkpoints.load_tokenizer(folder))
     text = (folder / "README.md").read_text()
     for word in (
@@ -191,11 +203,11 @@ def test_a_kept_model_goes_out_with_its_card(made, tmp_path):
     ):
         assert word in text
     with pytest.raises(WagleError, match="removed after its evaluation"):
-        model_card.export(
+        export_model(
             made.results, KEPT.replace("wagle@gamma-1e-06", "wanda"), tmp_path / "other", "mit"
         )
     with pytest.raises(WagleError, match="exists"):
-        model_card.export(made.results, KEPT, tmp_path / "model", "mit")
+        export_model(made.results, KEPT, tmp_path / "model", "mit")
 
 
 def test_an_altered_model_does_not_go_out(copy, tmp_path):
@@ -204,7 +216,7 @@ def test_an_altered_model_does_not_go_out(copy, tmp_path):
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(WagleError, match="recorded"):
-        model_card.export(copy, KEPT, tmp_path / "model", "mit")
+        export_model(copy, KEPT, tmp_path / "model", "mit")
 
 
 def test_two_runs_in_one_folder_are_told_apart(made):
@@ -215,10 +227,10 @@ def test_two_runs_in_one_folder_are_told_apart(made):
             if list((made.folder / ".snakemake/locks").glob("*")):
                 break
             time.sleep(0.05)
-        code, said = made.snakemake()
-        assert code != 0 and "could not be locked" in said.lower().replace("cannot", "could not"), (
-            said[-2000:]
-        )
+        code, output = made.snakemake()
+        assert code != 0 and "could not be locked" in output.lower().replace(
+            "cannot", "could not"
+        ), output[-2000:]
     finally:
         assert first.wait() == 0
 
@@ -228,6 +240,6 @@ def test_kills_leave_no_trace(made):
     shutil.rmtree(made.results / "audit", ignore_errors=True)
     expected = small.artifacts(made.results)
     done, _ = kill_campaign.disturbed(made, 2, random.Random(3), 25)
-    found = audit.audit(made.results)
-    assert done >= 1 and found.verdict == "clean", audit.text(found)
-    assert kill_campaign.differences(expected, small.artifacts(made.results), found.records) == []
+    audit = audit_folder(made.results)
+    assert done >= 1 and audit.verdict == "clean", summary.as_text(audit)
+    assert kill_campaign.differences(expected, small.artifacts(made.results), audit.records) == []

@@ -119,10 +119,14 @@ def test_cells_shared_by_table_and_sweeps_exist_once():
     assert cells[: len(table)] == table
     main = Cell("npo", "wagle", 0.8, 1e-6, 1)
     assert (
-        main in table and main in grid.sweep_cells(QUICK, QUICK["figures"]["ratio_sweep"]) and cells.count(main) == 1
+        main in table
+        and main in grid.sweep_cells(QUICK, QUICK["figures"]["ratio_sweep"])
+        and cells.count(main) == 1
     )
 
 
 def test_draws_follow_what_a_score_reads():
-    assert grid.draw_name(QUICK, "magnitude", 3) == "all" and grid.draw_name(QUICK, "snip", 3) == "all"
+    assert (
+        grid.draw_name(QUICK, "magnitude", 3) == "all" and grid.draw_name(QUICK, "snip", 3) == "all"
+    )
     assert {grid.draw_name(QUICK, name, 3) for name in ("random", "wanda", "wagle")} == {"seed-3"}

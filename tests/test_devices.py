@@ -1,4 +1,4 @@
-"""Jobs of a local run get a device each; a killed job's device is free at once; a scheduler's choice stands."""
+"""Jobs of a local run reserve a device each, and a killed job's device is free at once."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from wagle.runtime.identity import ROOT
 JOB = """
 import os, sys, time
 from wagle.runtime import devices
-with devices.lent(int(sys.argv[1]), pause=0.05):
+with devices.reserve(int(sys.argv[1]), pause=0.05):
     print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     time.sleep(60)
 """
@@ -21,7 +21,7 @@ with devices.lent(int(sys.argv[1]), pause=0.05):
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
-    """Start a process that takes devices and keeps them; returns it, and the devices by `seen(process)`."""
+    """Start a process that reserves devices until it is killed; `seen(process)` names them."""
     started = []
 
     def start(wanted=1, **env):
@@ -48,15 +48,15 @@ def seen(process):
 
 def test_each_job_has_a_device_and_a_killed_one_frees_it(job):
     first, second = job(WAGLE_DEVICES="0,1"), job(WAGLE_DEVICES="0,1")
-    taken = {seen(first), seen(second)}
-    assert taken == {"0", "1"}
+    reserved = {seen(first), seen(second)}
+    assert reserved == {"0", "1"}
     third = job(WAGLE_DEVICES="0,1")
     time.sleep(0.5)
     assert third.poll() is None
     started = time.monotonic()
     second.kill()
     second.wait()
-    assert seen(third) in taken and time.monotonic() - started < 10
+    assert seen(third) in reserved and time.monotonic() - started < 10
 
 
 def test_the_users_choice_of_devices_is_chosen_from(job):
@@ -64,7 +64,7 @@ def test_the_users_choice_of_devices_is_chosen_from(job):
     assert {seen(first), seen(second)} == {"2", "5"}
 
 
-def test_all_devices_at_hand_are_locked_too_and_shown(job):
+def test_all_visible_devices_are_locked_too_and_shown(job):
     one = job(2, WAGLE_DEVICES="2,3")
     assert seen(one) == "2,3"
     late = job(2, WAGLE_DEVICES="2,3")
@@ -75,7 +75,7 @@ def test_all_devices_at_hand_are_locked_too_and_shown(job):
     assert seen(late) == "2,3"
 
 
-def test_several_devices_are_taken_together_or_not_at_all(job):
+def test_several_devices_are_reserved_together_or_not_at_all(job):
     one = job(WAGLE_DEVICES="a,b,c")
     assert seen(one) == "a"
     two = job(2, WAGLE_DEVICES="a,b,c")
@@ -103,11 +103,11 @@ def test_a_schedulers_choice_stands(job, env):
 def test_a_job_without_gpus_takes_none(monkeypatch):
     monkeypatch.setenv("WAGLE_DEVICES", "0,1")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with devices.lent(0):
+    with devices.reserve(0):
         assert "CUDA_VISIBLE_DEVICES" not in devices.os.environ
 
 
 def test_more_than_there_are_is_refused_by_name(monkeypatch):
     monkeypatch.setenv("WAGLE_DEVICES", "0,1")
-    with pytest.raises(WagleError, match="asks for 3 GPUs, 2 at hand"), devices.lent(3):
+    with pytest.raises(WagleError, match="asks for 3 GPUs, 2 at hand"), devices.reserve(3):
         pass

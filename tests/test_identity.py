@@ -1,4 +1,4 @@
-"""Code identity: meaning counts, looks do not; imports are followed; a change after planning stops the job."""
+"""Code identity: meaning counts, looks do not, and a change after planning stops the job."""
 
 import pytest
 

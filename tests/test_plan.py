@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wagle.cli import main
+from wagle.cli.main import main
 from wagle.errors import WagleError
 from wagle.experiment import config, grid, plan
 from wagle.runtime.identity import ROOT

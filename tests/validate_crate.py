@@ -1,9 +1,13 @@
-"""Validate an RO-Crate against the Workflow Run Crate profile without a network: python tests/validate_crate.py FOLDER
+"""Validate an RO-Crate against the Workflow Run Crate profile without a network.
 
-roc-validator fetches the JSON-LD context of RO-Crate 1.1 from w3id.org. The rocrate library ships the context of 1.3; with its
-Bioschemas terms written as 1.1 has them, it is put into the validator's cache, and the validator runs offline. With a network,
-`rocrate-validator validate --profile-identifier workflow-run-crate FOLDER` does the same with the file from w3id.org.
-Ends with the validator's exit code.
+    python tests/validate_crate.py FOLDER
+
+roc-validator fetches the JSON-LD context of RO-Crate 1.1 from w3id.org. The rocrate library ships
+the context of 1.3. This script writes its Bioschemas terms as 1.1 has them, puts it into the
+validator's cache, and runs the validator offline. Ends with the validator's exit code.
+
+Notable: with a network, `rocrate-validator validate --profile-identifier workflow-run-crate FOLDER`
+does the same with the file from w3id.org.
 """
 
 import io
@@ -19,7 +23,7 @@ from requests_cache import CachedSession
 from urllib3 import HTTPResponse
 
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"
-FORMS = (
+ACCEPT_HEADERS = (
     "application/ld+json, application/json",
     "application/ld+json",
     "application/ld+json, application/json;q=0.5",
@@ -44,20 +48,21 @@ class Shipped(BaseAdapter):
 
 
 def validate(folder: str, severity: str = "required") -> subprocess.CompletedProcess:
+    """Run the validator on an unpacked crate; `severity` is required, recommended or optional."""
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
         session = CachedSession(
             cache_name=str(cache), expire_after=-1, backend="sqlite", allowable_codes=(200,)
         )
         session.mount("https://", Shipped())
-        for form in FORMS:
-            session.get(CONTEXT, headers={"Accept": form})
+        for accepted in ACCEPT_HEADERS:
+            session.get(CONTEXT, headers={"Accept": accepted})
         session.close()
-        command = [
-            sys.executable, "-c", "from rocrate_validator.cli import cli; cli()", "-y", "validate", "--offline",
-            "--cache-path", str(cache), "--profile-identifier", "workflow-run-crate", "--requirement-severity", severity,
-            "--skip-availability-check", "--verbose", folder,
-        ]  # fmt: skip
+        command = [sys.executable, "-c", "from rocrate_validator.cli import cli; cli()"]
+        command += ["-y", "validate", "--offline", "--cache-path", str(cache)]
+        command += ["--profile-identifier", "workflow-run-crate"]
+        command += ["--requirement-severity", severity, "--skip-availability-check"]
+        command += ["--verbose", folder]
         return subprocess.run(
             command,
             capture_output=True,

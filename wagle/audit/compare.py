@@ -1,34 +1,36 @@
-"""Two results folders side by side: which numbers differ and by more than chance, which bytes, and what was done differently.
+"""Which numbers of two results folders differ, and by more than chance?
 
-Numbers are compared cell by cell (method, selection, ratio, gamma), protocol and metric, over their seeds. Where both folders
-hold per-row values of the same rows, the test is paired over rows (wagle/evaluation/statistics.py); else it is a normal test with
-both standard errors. A table has many cells, so p is also given after Holm's correction over all comparisons made.
+Numbers are compared cell by cell (method, selection, ratio, gamma), protocol and metric, over
+their seeds. Where both folders hold per-row values of the same rows, the test is paired over rows
+(wagle/evaluation/statistics.py). Elsewhere it is a normal test with both standard errors. A table
+has many cells, so p is also given after Holm's correction over all comparisons made.
 
-Notable: code, config, data and environment are compared through the records, so a difference in numbers comes with the
-candidates for its cause. Left out: which of them is the cause.
+Notable: the report for people lists the largest differences first, and below them what was done
+differently (wagle/audit/record_changes.py): the candidates for the cause.
+Left out: which of them is the cause.
 """
 
-import json
+import dataclasses
 import math
-import os
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from wagle.audit import audit
-from wagle.audit.audit import Record
-from wagle.audit.lineage import KEYS, cell_of, numbers
+from wagle.audit.collected import NumberKey, cell_of, number_key, read_collected
+from wagle.audit.record_graph import Record, load_records, resolve_input
 from wagle.errors import WagleError
-from wagle.evaluation.interchange import read_json
-from wagle.runtime.files import sha256_file
-
-MEASURED = (
-    "timing",
-)  # rules whose outputs are measurements of the run itself, different each time
+from wagle.evaluation.statistics import Paired, paired
+from wagle.experiment.cells import Cell
+from wagle.runtime.files import LARGE_LIMIT, read_json
 
 
-class Difference(NamedTuple):
-    """second - first of one number: means over seeds, standard error of the difference, two-sided p, p after Holm, the test."""
+@dataclass(frozen=True)
+class NumberComparison:
+    """One number in both folders.
+
+    `first` and `second` are means over seeds, `difference` is second - first, and `se` its standard
+    error. `p` is two-sided, `adjusted` is p after Holm's correction, and `test` says which test it
+    was.
+    """
 
     name: str
     first: float
@@ -40,256 +42,182 @@ class Difference(NamedTuple):
     test: str
 
 
-def _groups(root: Path) -> dict[tuple, list[dict]]:
-    found: dict[tuple, list[dict]] = {}
-    for row in numbers(root):
-        found.setdefault(tuple(row[key] for key in KEYS if key != "seed"), []).append(row)
-    return found
+@dataclass(frozen=True)
+class FolderComparison:
+    """The numbers in both folders, and the names of those in one of them only."""
+
+    both: list[NumberComparison]
+    only_first: list[str]
+    only_second: list[str]
 
 
-def _same_rows(first: dict[str, Record], second: dict[str, Record], cells: tuple[str, str]) -> bool:
-    """Did both cells' evaluations read the same splits, byte for byte?"""
-    found = []
-    for records, cell in zip((first, second), cells, strict=True):
-        record = records.get(f"evaluations/{cell}/manifest.json")
-        read = (
-            {audit.linked(record, link) for link in record.manifest["inputs"]} if record else set()
-        )
-        found.append(
-            {
-                p: records[p].manifest["outputs"]
-                for p in read
-                if p in records and p.startswith("data/")
-            }
-        )
-    return bool(found[0]) and found[0] == found[1]
+@dataclass(frozen=True)
+class _Side:
+    """One of the two folders: its records, and the collected rows of each number, one a seed."""
+
+    root: Path
+    records: dict[str, Record]
+    numbers: dict[NumberKey, list[dict]]
 
 
-def _rows(root: Path, row: dict) -> list[float] | None:
-    path = root / "metrics" / cell_of(row).id / "rows.json"
-    found = read_json(path) if path.is_file() else {}
-    values = found.get(row["protocol"], {}) if isinstance(found, dict) else {}
-    return values.get(row["metric"]) if isinstance(values, dict) else None
+def compare_numbers(first: str | Path, second: str | Path) -> FolderComparison:
+    """Compare every number that both folders have.
+
+    Raises WagleError when a folder has no collected metrics.
+    """
+    one, two = _read_side(Path(first)), _read_side(Path(second))
+    both = [_compare(key, one, two) for key in one.numbers if key in two.numbers]
+    adjusted = holm([comparison.p for comparison in both])
+    return FolderComparison(
+        both=[
+            dataclasses.replace(comparison, adjusted=p)
+            for comparison, p in zip(both, adjusted, strict=True)
+        ],
+        only_first=[key.label for key in one.numbers if key not in two.numbers],
+        only_second=[key.label for key in two.numbers if key not in one.numbers],
+    )
 
 
-def _number(text: str) -> float:
+def _read_side(root: Path) -> _Side:
+    numbers: dict[NumberKey, list[dict]] = {}
+    for row in read_collected(root):
+        numbers.setdefault(number_key(row), []).append(row)
+    return _Side(root, load_records(root).records, numbers)
+
+
+def _compare(key: NumberKey, first: _Side, second: _Side) -> NumberComparison:
+    """Compare one number; `adjusted` is still NaN."""
+    means = [_mean(side.numbers[key], "value") for side in (first, second)]
+    over_rows = _paired_over_rows(key, first, second)
+    if over_rows is not None:
+        difference, se, p = over_rows.difference, over_rows.se, over_rows.p
+        test = f"paired over {over_rows.rows} rows"
+    else:
+        difference = means[1] - means[0]
+        se = math.hypot(*(_mean(side.numbers[key], "se") for side in (first, second)))
+        p = _normal_p(difference, se)
+        test = "equal" if difference == 0 else "by standard errors"
+    return NumberComparison(key.label, *means, difference, se, p, math.nan, test)
+
+
+def _mean(rows: list[dict], column: str) -> float:
+    """Mean of a column over seeds; NaN where a row has no number there."""
+    return math.fsum(_number(row.get(column) or "nan") for row in rows) / len(rows)
+
+
+def _number(cell: str) -> float:
     try:
-        return float(text)
+        return float(cell)
     except ValueError:
         return math.nan
 
 
-def _test(roots, records, groups) -> tuple[float, float, float, float, float, str]:
-    """(first, second, difference, se, p, test) of one number in both folders."""
+def _normal_p(difference: float, se: float) -> float:
+    """Two-sided p of a normal test; NaN where there is no standard error."""
     from scipy import stats
 
-    from wagle.evaluation.statistics import paired
-
-    values = [[_number(row["value"]) for row in rows] for rows in groups]
-    means = [math.fsum(v) / len(v) for v in values]
-    per_row = [[_rows(root, row) for row in rows] for root, rows in zip(roots, groups, strict=True)]
-    if all(rows is not None for side in per_row for rows in side):
-        cells = (cell_of(groups[0][0]).id, cell_of(groups[1][0]).id)
-        try:
-            if _same_rows(*records, cells):
-                found = paired(*per_row)
-                return *means, found.difference, found.se, found.p, f"paired over {found.rows} rows"
-        except (WagleError, ValueError, TypeError):
-            pass  # fewer than two rows, rows of other lengths, NaN: the standard errors still speak
-    spread = [
-        math.fsum(_number(row.get("se") or "nan") for row in rows) / len(rows) for rows in groups
-    ]
-    difference, se = means[1] - means[0], math.hypot(*spread)
     if difference == 0:
-        return *means, 0.0, se, 1.0, "equal"
-    p = (
-        float(2 * stats.norm.sf(abs(difference) / se))
-        if se > 0
-        else math.nan
-        if math.isnan(se)
-        else 0.0
-    )
-    return *means, difference, se, p, "by standard errors"
+        return 1.0
+    if se > 0:
+        return float(2 * stats.norm.sf(abs(difference) / se))
+    return math.nan if math.isnan(se) else 0.0
+
+
+def _paired_over_rows(key: NumberKey, first: _Side, second: _Side) -> Paired | None:
+    """The paired test over rows; None where the two folders do not hold values of the same rows."""
+    values = [
+        [_row_values(side.root, row) for row in side.numbers[key]] for side in (first, second)
+    ]
+    if any(seed is None for seeds in values for seed in seeds):
+        return None
+    splits = [_evaluated_splits(side, cell_of(side.numbers[key][0])) for side in (first, second)]
+    if not splits[0] or splits[0] != splits[1]:
+        return None
+    try:
+        return paired(*values)
+    except (WagleError, ValueError, TypeError):
+        return None  # fewer than two rows, rows of different lengths, or NaN
+
+
+def _row_values(root: Path, row: dict) -> list[float] | None:
+    """Per-row values of one number and seed; None where the metric has none."""
+    path = root / "metrics" / cell_of(row).id / "rows.json"
+    protocols = read_json(path, limit=LARGE_LIMIT, strict=False) if path.is_file() else {}
+    metrics = protocols.get(row["protocol"], {}) if isinstance(protocols, dict) else {}
+    return metrics.get(row["metric"]) if isinstance(metrics, dict) else None
+
+
+def _evaluated_splits(side: _Side, cell: Cell) -> dict[str, dict]:
+    """The data splits that a cell's evaluation read, each with the hashes of its files."""
+    record = side.records.get(f"evaluations/{cell.id}/manifest.json")
+    links = record.manifest["inputs"] if record else {}
+    sources = {resolve_input(record, link) for link in links}
+    return {
+        source: side.records[source].manifest["outputs"]
+        for source in sources
+        if source in side.records and source.startswith("data/")
+    }
 
 
 def holm(values: list[float]) -> list[float]:
-    """Holm's step-down adjustment; NaN stays NaN and is no comparison."""
+    """Holm's step-down adjustment of p values; NaN stays NaN and counts as no comparison."""
     order = sorted((i for i, p in enumerate(values) if not math.isnan(p)), key=lambda i: values[i])
-    result, running = [math.nan] * len(values), 0.0
+    adjusted, largest = [math.nan] * len(values), 0.0
     for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * values[i]))
-        result[i] = running
-    return result
+        largest = max(largest, min(1.0, (len(order) - rank) * values[i]))
+        adjusted[i] = largest
+    return adjusted
 
 
-def differences(
-    first: str | Path, second: str | Path
-) -> tuple[list[Difference], list[str], list[str]]:
-    """(numbers in both, names only in `first`, names only in `second`). Raises WagleError when a folder has no numbers."""
-    roots = (Path(first), Path(second))
-    groups = [_groups(root) for root in roots]
-    records = [audit.load(root, audit.walk(root))[0] for root in roots]
-    both = [key for key in groups[0] if key in groups[1]]
-    tests = [_test(roots, records, (groups[0][key], groups[1][key])) for key in both]
-    adjusted = holm([test[4] for test in tests])
-    found = [
-        Difference(_name(key), *test[:5], p, test[5])
-        for key, test, p in zip(both, tests, adjusted, strict=True)
-    ]
-    only = [[_name(key) for key in groups[i] if key not in groups[1 - i]] for i in (0, 1)]
-    return found, *only
-
-
-def _name(key: tuple) -> str:
-    about = dict(zip((k for k in KEYS if k != "seed"), key, strict=True))
-    cell = [
-        about["method"],
-        about["selection"],
-        *(f"{k}={about[k]}" for k in ("ratio", "gamma") if about[k]),
-    ]
-    return " ".join(part for part in [*cell, f"[{about['protocol']}]", about["metric"]] if part)
-
-
-def causes(first: str | Path, second: str | Path) -> dict[str, list[str]]:
-    """What was done differently, by kind (code, config, data, environment), each difference once with its number of jobs."""
-    sides = [audit.load(Path(root), audit.walk(Path(root)))[0] for root in (first, second)]
-    found: dict[str, Counter] = {
-        kind: Counter() for kind in ("code", "config", "data", "environment")
-    }
-    for path in sorted(sides[0].keys() & sides[1].keys()):
-        a, b = (side[path] for side in sides)
-        code = [record.manifest["params"].get("code") for record in (a, b)]
-        if code[0] != code[1]:
-            found["code"][f"{a.manifest['rule']}: {str(code[1]).partition(':')[2]}"] += 1
-        for text in _config(a.manifest["params"], b.manifest["params"]):
-            found["config"][f"{a.manifest['rule']}: {text}"] += 1
-        if a.manifest["raw"] != b.manifest["raw"]:
-            found["data"][f"{a.folder}: raw files differ"] += 1
-        elif path.startswith("data/") and a.manifest["outputs"] != b.manifest["outputs"]:
-            found["data"][f"{a.folder}: other rows"] += 1
-        for text in _environment(a.run or {}, b.run or {}):
-            found["environment"][text] += 1
-    return {
-        kind: [f"{text} ({count} jobs)" for text, count in counter.most_common()]
-        for kind, counter in found.items()
-    }
-
-
-def _config(first: dict, second: dict) -> list[str]:
-    found = []
-    for key in sorted((first.keys() | second.keys()) - {"code"}):
-        found += _unlike(_parsed(first.get(key)), _parsed(second.get(key)), key)
-    return found
-
-
-def _parsed(value):
-    try:
-        return json.loads(value)
-    except (TypeError, ValueError, RecursionError):
-        return value
-
-
-def _unlike(first, second, where: str) -> list[str]:
-    if isinstance(first, dict) and isinstance(second, dict):
-        return [
-            t
-            for k in sorted(first.keys() | second.keys())
-            for t in _unlike(first.get(k), second.get(k), f"{where}.{k}")
-        ]
-    return [] if first == second else [f"{where} {_brief(first)} -> {_brief(second)}"]
-
-
-def _brief(value) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _environment(first: dict, second: dict) -> list[str]:
-    keys = (
-        "python",
-        "packages",
-        "host",
-        "system",
-        "processor",
-        "cores",
-        "threads",
-        "accelerator",
-        "deterministic",
-    )
-    return [text for key in keys for text in _unlike(first.get(key), second.get(key), key)]
-
-
-def measured(records: dict[str, Record]) -> set[str]:
-    """Manifests of the jobs that measure the run itself, and of all that was made from them."""
-    found = {path for path, record in records.items() if record.manifest["rule"] in MEASURED}
-    return found | audit.below(records, found)
-
-
-def same_bytes(
-    first: str | Path, second: str | Path
-) -> tuple[dict[str, int], list[str], list[str]]:
-    """(files alike by top-level folder, paths that differ, paths that differ because they measure the run itself).
-
-    Every recorded file and every manifest is read from both folders; a manifest holds the hashes of removed checkpoints too.
-    """
-    roots = [Path(first), Path(second)]
-    sides = [audit.load(root, audit.walk(root))[0] for root in roots]
-    timed = measured(sides[0])
-    alike: Counter = Counter()
-    unlike, timing = [], []
-    for path in sorted(sides[0].keys() | sides[1].keys()):
-        names = {name for side in sides if path in side for name in side[path].manifest["outputs"]}
-        folder = os.path.dirname(path)
-        for file in [path, *(f"{folder}/{name}" for name in sorted(names))]:
-            found = [_hash(root / file) for root in roots]
-            if found[0] == found[1]:
-                alike[path.split("/")[0]] += found[0] is not None
-            else:
-                (timing if path in timed else unlike).append(file)
-    return dict(alike), unlike, timing
-
-
-def _hash(path: Path) -> str | None:
-    return sha256_file(path) if path.is_file() else None
-
-
-def text(
+def as_text(
     first: str,
     second: str,
-    found,
-    reasons: dict[str, list[str]],
+    comparison: FolderComparison,
+    changes: dict[str, list[str]],
     level: float = 0.05,
-    most: int = 20,
+    limit: int = 20,
 ) -> str:
-    """The comparison for people: the largest differences first."""
-    numbers_, only_first, only_second = found
+    """The comparison for people.
+
+    `first` and `second` are the folders' names, `changes` is from `changed_conditions`, `level` is
+    the level of significance, and `limit` the most lines of each kind.
+    """
     lines = [f"A = {first}, B = {second}; differences are B - A", ""]
-    unlike = sorted(
-        (d for d in numbers_ if d.difference),
-        key=lambda d: (d.adjusted if d.adjusted == d.adjusted else 2, -abs(d.difference)),
-    )
-    clear = sum(d.p < level for d in numbers_)
-    sure = sum(d.adjusted < level for d in numbers_)
-    lines.append(
-        f"{len(numbers_)} numbers in both: {len(numbers_) - len(unlike)} equal, {len(unlike)} different"
-    )
-    lines.append(
-        f"{clear} with p < {level} ({level * len(numbers_):.0f} would be by chance alone), {sure} after Holm's correction"
-    )
-    if unlike:
-        lines += [
-            "",
-            f"{'':58s} {'A':>9s} {'B':>9s} {'B - A':>9s} {'SE':>8s} {'p':>8s} {'p (Holm)':>8s}  test",
-        ]
-        for d in unlike[:most]:
-            values = f"{d.first:9.4f} {d.second:9.4f} {d.difference:+9.4f} {d.se:8.4f} {d.p:8.2g} {d.adjusted:8.2g}"
-            lines.append(f"{d.name[:58]:58s} {values}  {d.test}")
-        lines += [f"and {len(unlike) - most} more"] * (len(unlike) > most)
-    for name, only in (("A", only_first), ("B", only_second)):
-        lines += ["", f"{len(only)} numbers only in {name}, such as {only[0]}"] if only else []
+    lines += _number_lines(comparison.both, level, limit)
+    for name, only in (("A", comparison.only_first), ("B", comparison.only_second)):
+        if only:
+            lines += ["", f"{len(only)} numbers only in {name}, such as {only[0]}"]
     lines += ["", "Done differently, by the records of jobs that both have:"]
-    for kind, said in reasons.items():
-        lines.append(f"  {kind}: " + ("the same" if not said else ""))
-        lines += [f"    {line}" for line in said[:most]]
-        lines += [f"    and {len(said) - most} more"] * (len(said) > most)
+    for kind, changed in changes.items():
+        lines.append(f"  {kind}: " + ("" if changed else "the same"))
+        lines += [f"    {change}" for change in changed[:limit]]
+        if len(changed) > limit:
+            lines.append(f"    and {len(changed) - limit} more")
     return "\n".join(lines) + "\n"
+
+
+def _number_lines(numbers: list[NumberComparison], level: float, limit: int) -> list[str]:
+    different = sorted((n for n in numbers if n.difference), key=_by_evidence)
+    equal, by_chance = len(numbers) - len(different), level * len(numbers)
+    clear = sum(n.p < level for n in numbers)
+    corrected = sum(n.adjusted < level for n in numbers)
+    lines = [
+        f"{len(numbers)} numbers in both: {equal} equal, {len(different)} different",
+        f"{clear} with p < {level} ({by_chance:.0f} would be by chance alone), "
+        f"{corrected} after Holm's correction",
+    ]
+    if different:
+        titles = f"{'A':>9s} {'B':>9s} {'B - A':>9s} {'SE':>8s} {'p':>8s} {'p (Holm)':>8s}"
+        lines += ["", f"{'':58s} {titles}  test"]
+    for n in different[:limit]:
+        values = f"{n.first:9.4f} {n.second:9.4f} {n.difference:+9.4f} {n.se:8.4f}"
+        lines.append(f"{n.name[:58]:58s} {values} {n.p:8.2g} {n.adjusted:8.2g}  {n.test}")
+    if len(different) > limit:
+        lines.append(f"and {len(different) - limit} more")
+    return lines
+
+
+def _by_evidence(number: NumberComparison) -> tuple[float, float]:
+    """Sort key: the smallest adjusted p first, then the largest difference; NaN last."""
+    adjusted = 2.0 if math.isnan(number.adjusted) else number.adjusted
+    return adjusted, -abs(number.difference)

@@ -1,10 +1,13 @@
-"""How far apart two versions of an artifact are, where their bytes differ: numbers are compared as numbers.
+"""How far apart are two versions of an artifact whose bytes differ?
 
-Another processor adds up in another order, so a re-run elsewhere gives close numbers, not equal ones. `distance` is the
-largest difference between two numbers at the same place, relative to the largest magnitude beside them (a tensor, a column,
-a file); a mask's is the share of bits that differ. Texts, names, shapes and everything that is no number must be equal.
+Another processor adds up in another order, so a re-run elsewhere gives close numbers, not equal
+ones. The distance of two files is the largest difference between two numbers at the same place. It
+is relative to the largest magnitude beside them: that of a tensor, a column, or the number itself.
+The distance of two masks is the share of bits that differ.
 
-Left out: pictures and PDFs, whose data lie beside them as CSV.
+Notable: strings, names, shapes and everything else that is no number must be equal; where they are
+not, the distance is infinite.
+Left out: pictures and PDFs. Their data lie beside them as CSV.
 """
 
 import csv
@@ -21,76 +24,76 @@ _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.])")
 
 
 def distance(first: Path, second: Path) -> float | None:
-    """Largest relative difference of two files of one kind; inf where more than numbers differ; None for pictures.
+    """The largest relative difference of two files of one kind.
 
-    Raises WagleError when one of them cannot be read.
+    It is infinite where more than numbers differ, and None for pictures. Raises WagleError when one
+    of the files cannot be read.
     """
     kind = first.suffix
     if kind in NOT_COMPARED:
         return None
     if kind == ".safetensors":
-        return _tensors(first, second)
+        return _between_tensors(first, second)
     if kind == ".parquet":
-        return _parquet(first, second)
+        return _between_columns(first, second)
     try:
-        one, two = (path.read_text(encoding="utf-8") for path in (first, second))
+        contents = [path.read_text(encoding="utf-8") for path in (first, second)]
         if kind == ".json":
-            return _values(json.loads(one), json.loads(two))
+            return _between_values(*map(json.loads, contents))
         if kind == ".jsonl":
-            return _values(
-                *([json.loads(line) for line in text.split("\n") if line] for text in (one, two))
-            )
+            return _between_values(*map(_json_lines, contents))
         if kind == ".csv":
-            return _values(*(list(csv.reader(io.StringIO(text))) for text in (one, two)))
-        return _text(one, two)
+            return _between_values(*(list(csv.reader(io.StringIO(table))) for table in contents))
+        return _between_texts(*contents)
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise WagleError(f"{first} and {second} cannot be compared: {error}") from None
 
 
-def _relative(pairs: list[tuple[float, float]]) -> float:
-    """Largest difference over the largest magnitude; NaN equals NaN and nothing else."""
-    if any(math.isnan(a) != math.isnan(b) for a, b in pairs):
-        return math.inf
-    pairs = [(a, b) for a, b in pairs if not math.isnan(a) and a != b] + [(0.0, 0.0)]
-    if any(math.isinf(a) or math.isinf(b) for a, b in pairs):
-        return math.inf
-    scale = max(max(abs(a), abs(b)) for a, b in pairs)
-    return max(abs(a - b) for a, b in pairs) / scale if scale else 0.0
+def _json_lines(content: str) -> list:
+    return [json.loads(line) for line in content.split("\n") if line]
 
 
-def _values(first, second) -> float:
-    """Of two JSON values, number by number; texts that both read as numbers are numbers."""
+def _between_numbers(first: float, second: float) -> float:
+    """|first - second| over the larger magnitude; NaN equals NaN and nothing else."""
+    if math.isnan(first) or math.isnan(second):
+        return 0.0 if math.isnan(first) and math.isnan(second) else math.inf
+    if first == second:
+        return 0.0
+    if math.isinf(first) or math.isinf(second):
+        return math.inf
+    return abs(first - second) / max(abs(first), abs(second))
+
+
+def _between_values(first, second) -> float:
+    """The distance of two JSON values; two strings that read as numbers are numbers."""
     if isinstance(first, dict) and isinstance(second, dict):
         if first.keys() != second.keys():
             return math.inf
-        return max((_values(first[key], second[key]) for key in first), default=0.0)
+        return max((_between_values(first[key], second[key]) for key in first), default=0.0)
     if isinstance(first, list) and isinstance(second, list):
         if len(first) != len(second):
             return math.inf
-        return max((_values(a, b) for a, b in zip(first, second, strict=True)), default=0.0)
+        pairs = zip(first, second, strict=True)
+        return max((_between_values(a, b) for a, b in pairs), default=0.0)
     if first == second:
         return 0.0
     if isinstance(first, bool) or isinstance(second, bool):
         return math.inf
     try:
-        return _relative([(float(first), float(second))])
+        return _between_numbers(float(first), float(second))
     except (TypeError, ValueError):
         return math.inf
 
 
-def _text(first: str, second: str) -> float:
+def _between_texts(first: str, second: str) -> float:
+    """The distance of two texts, whose words must be equal apart from the numbers."""
     if _NUMBER.sub("#", first) != _NUMBER.sub("#", second):
         return math.inf
-    return max(
-        (
-            _relative([(float(a), float(b))])
-            for a, b in zip(_NUMBER.findall(first), _NUMBER.findall(second), strict=True)
-        ),
-        default=0.0,
-    )
+    pairs = zip(_NUMBER.findall(first), _NUMBER.findall(second), strict=True)
+    return max((_between_numbers(float(a), float(b)) for a, b in pairs), default=0.0)
 
 
-def _tensors(first: Path, second: Path) -> float:
+def _between_tensors(first: Path, second: Path) -> float:
     import torch
     from safetensors import SafetensorError, safe_open
 
@@ -102,25 +105,23 @@ def _tensors(first: Path, second: Path) -> float:
         raise WagleError(f"{first} and {second} cannot be compared: {error}") from None
     if names[0] != names[1]:
         return math.inf
-    worst = 0.0
-    for (_, a), (_, b) in zip(
-        tensors.stream(first, names[0]), tensors.stream(second, names[0]), strict=True
-    ):
+    largest = 0.0
+    streams = (tensors.stream(path, names[0]) for path in (first, second))
+    for (_, a), (_, b) in zip(*streams, strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
             return math.inf
         if a.dtype == torch.uint8:  # a mask: one bit a weight
-            found = sum(((a ^ b) >> bit & 1).sum().item() for bit in range(8)) / max(
-                1, 8 * a.numel()
-            )
+            bits = sum(((a ^ b) >> bit & 1).sum().item() for bit in range(8))
+            relative = bits / max(1, 8 * a.numel())
         else:
             a, b = a.double(), b.double()
             scale = max(a.abs().max().item(), b.abs().max().item()) if a.numel() else 0.0
-            found = (a - b).abs().max().item() / scale if scale else 0.0
-        worst = max(worst, math.inf if math.isnan(found) else found)
-    return worst
+            relative = (a - b).abs().max().item() / scale if scale else 0.0
+        largest = max(largest, math.inf if math.isnan(relative) else relative)
+    return largest
 
 
-def _parquet(first: Path, second: Path) -> float:
+def _between_columns(first: Path, second: Path) -> float:
     import numpy as np
 
     from wagle.evaluation import scoring
@@ -128,13 +129,14 @@ def _parquet(first: Path, second: Path) -> float:
     one, two = scoring.read_log(first), scoring.read_log(second)
     if one.keys() != two.keys() or any(len(one[name]) != len(two[name]) for name in one):
         return math.inf
-    worst = 0.0
+    largest = 0.0
     for name, a in one.items():
         b = two[name]
         if a.dtype.kind == "f" and b.dtype.kind == "f":
             a, b = a.astype(np.float64), b.astype(np.float64)
             scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
-            worst = max(worst, float(np.abs(a - b).max(initial=0) / scale) if scale else 0.0)
+            relative = float(np.abs(a - b).max(initial=0) / scale) if scale else 0.0
+            largest = max(largest, relative)
         elif not np.array_equal(a, b):
             return math.inf
-    return worst
+    return largest

@@ -1,336 +1,259 @@
-"""Where one number comes from: the jobs from a table's cell down to the base model and the rows, each with its evidence.
+"""Where one number comes from: every job from the table down to the base model and the rows.
 
-A number is asked for in a reader's words, "npo wagle retain-acc", and is the mean over seeds of a method, a selection, a
-metric and a protocol; `seed=1`, `ratio=0.5`, `gamma=1e-06` and `protocol=tofu` narrow it. Without a ratio the cells of
-the main table are meant. Words that fit several numbers are an error that lists them, never a guess.
+A number is the mean over seeds of one metric of a method and a selection under one protocol
+(wagle/audit/collected.py says how a reader names it). Its lineage lists each job behind it, with
+the hashes and the state of that job's files.
 
-Notable: the chain is read from the records' own links, so it holds for rules that this module has never heard of.
+Notable: the chain follows the records' own inputs, so it holds for rules that this module does not
+know. A collected number that is not the one of its cell's own metrics is an error.
+Left out: the audit of all that is not behind this number (wagle/audit/check.py).
 """
 
-import csv
 import json
 import math
-import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from wagle.audit import audit
-from wagle.audit.audit import Record, linked
+from wagle.audit.check import Audit, audit_folder
+from wagle.audit.collected import (
+    FOLDER,
+    NumberKey,
+    cell_of,
+    number_key,
+    read_collected,
+    select_number,
+)
+from wagle.audit.record_graph import Record, load_records, resolve_input
 from wagle.errors import WagleError
-from wagle.experiment.cells import Cell
+from wagle.runtime.files import LARGE_LIMIT, read_json
 
-COLLECTED = "collected"
-KEYS = ("method", "selection", "ratio", "gamma", "seed", "protocol", "metric")
+DO_AUDIT = "run wagle audit on this folder"
 
 
-class Step(NamedTuple):
-    """One job of a chain: its number, those of the steps it read, its record, and the class of its files."""
+class Job(NamedTuple):
+    """A manifest's path, and the paths of the manifests that it read."""
+
+    path: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One job of a lineage.
+
+    `sources` are the numbers of the steps that it read, and `status` is the worst class of its
+    files.
+    """
 
     number: int
     sources: tuple[int, ...]
     record: Record
     status: str
 
-
-class Lineage(NamedTuple):
-    about: dict  # method, selection, ratio, gamma, protocol, metric
-    values: dict  # seed -> value
-    mean: float
-    se: float | None  # over seeds; None for one
-    steps: list[Step]  # from the table to the data
+    @property
+    def is_intact(self) -> bool:
+        return self.status.startswith("intact")
 
 
-def plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+@dataclass(frozen=True)
+class Lineage:
+    """One number and the jobs behind it.
 
-
-def numbers(root: Path) -> list[dict]:
-    """Rows of the collected metrics, values as text. Raises WagleError when there are none."""
-    path = root / COLLECTED / "metrics.csv"
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise WagleError(
-            f"{path} cannot be read: {error}", "the collected metrics of a finished experiment"
-        ) from None
-    if not rows or any(key not in rows[0] for key in (*KEYS, "value")):
-        raise WagleError(
-            f"{path} is not a table of metrics", f"the columns {', '.join(KEYS)}, value"
-        )
-    return rows
-
-
-def choose(rows: list[dict], words: str, shown: set[str]) -> list[dict]:
-    """The rows of the one number that `words` name, one a seed. `shown` are the ids of the main table's cells.
-
-    Raises WagleError when the words fit nothing, or several numbers.
+    `values` are by seed. `se` is the standard error over seeds, None for one seed. `steps` go from
+    the table to the data.
     """
-    left = []
-    for word in words.split():
-        key, equals, value = word.partition("=")
-        if not equals:
-            left.append(word)
-            continue
-        if key not in KEYS:
-            raise WagleError(f"{word!r}: no such key", f"one of {', '.join(KEYS)}")
-        rows = _fitting(rows, key, value)
-    for key in ("method", "selection", "protocol"):
-        known = {plain(row[key]) for row in rows} - {""}
-        match = next((word for word in left if plain(word) in known), None)
-        if match:
-            left.remove(match)
-            rows = _fitting(rows, key, match)
-    if left:
-        wanted = plain("".join(left))
-        exact = [row for row in rows if plain(row["metric"]) == wanted]
-        near = exact or [row for row in rows if wanted and wanted in plain(row["metric"])]
-        if not near:
-            known = ", ".join(sorted({row["metric"] for row in rows}))
-            raise WagleError(
-                f"{' '.join(left)!r} is no metric of the experiment's {words!r}", f"one of {known}"
-            )
-        rows = near
-    if len({(row["ratio"], row["gamma"]) for row in rows}) > 1:
-        rows = [row for row in rows if cell_of(row).id in shown] or rows
-    found = sorted({tuple(row[key] for key in KEYS if key != "seed") for row in rows})
-    if len(found) != 1:
-        names = [
-            " ".join(
-                f"{k}={v}" if k in ("ratio", "gamma") else v
-                for k, v in zip(_but_seed(), f, strict=True)
-                if v
-            )
-            for f in found
-        ]
-        listed = "; ".join(names[:12]) + (
-            f"; and {len(names) - 12} more" if len(names) > 12 else ""
+
+    about: NumberKey
+    values: dict[str, float]
+    mean: float
+    se: float | None
+    steps: list[Step]
+
+    @property
+    def is_intact(self) -> bool:
+        return all(step.is_intact for step in self.steps)
+
+
+def trace_number(results: str | Path, words: str) -> Lineage:
+    """The number that `words` name in the folder `results`, and every job that made it.
+
+    Raises WagleError when the words fit no number or several, or when the number, its records or
+    its metrics do not fit each other.
+    """
+    root = Path(results)
+    records = load_records(root).records
+    main_cells = table_cells(records)
+    rows = select_number(read_collected(root), words, main_cells)
+    key, cells = number_key(rows[0]), [cell_of(row).id for row in rows]
+    metrics = {f"metrics/{cell}/manifest.json" for cell in cells}
+    if not metrics <= set(records):
+        raise WagleError(f"no record of {min(metrics - set(records))}", do=DO_AUDIT)
+    tables = _main_tables(records) if set(cells) <= main_cells else []
+    ends = [p for p in tables if records[p].manifest["wildcards"]["protocol"] == key.protocol]
+    jobs = order_jobs(records, [*ends, f"{FOLDER}/manifest.json"], metrics)
+    audit = audit_folder(root, only={job.path for job in jobs})
+    number_of = {job.path: number for number, job in enumerate(jobs, 1)}
+    steps = [
+        Step(
+            number=number_of[job.path],
+            sources=tuple(number_of[source] for source in job.sources),
+            record=records[job.path],
+            status=worst_class(audit, records[job.path].folder),
         )
-        raise WagleError(
-            f"{words!r} fits {len(found)} numbers: {listed or 'none'}",
-            "one",
-            "add words, such as protocol=wagle or ratio=0.8",
-        )
-    return rows
+        for job in jobs
+    ]
+    values = {row["seed"]: _checked_value(root, row) for row in rows}
+    mean = math.fsum(values.values()) / len(values)
+    return Lineage(key, values, mean, _standard_error(list(values.values()), mean), steps)
 
 
-def _but_seed() -> tuple[str, ...]:
-    return tuple(key for key in KEYS if key != "seed")
-
-
-def _fitting(rows: list[dict], key: str, value: str) -> list[dict]:
-    """Rows whose `key` is `value`, compared as numbers where both are."""
-
-    def same(found: str) -> bool:
-        try:
-            return float(found) == float(value)
-        except ValueError:
-            return plain(found) == plain(value)
-
-    chosen = [row for row in rows if same(row[key])]
-    if not chosen:
-        known = ", ".join(sorted({row[key] for row in rows} - {""})) or "none"
-        raise WagleError(f"nothing has {key} {value!r}", f"one of {known}")
-    return chosen
-
-
-def cell_of(row: dict) -> Cell:
-    try:
-        ratio, gamma = (float(row[key]) if row[key] else None for key in ("ratio", "gamma"))
-        return Cell(
-            row["method"], row["selection"], ratio, gamma, int(row["seed"]) if row["seed"] else None
-        )
-    except ValueError as error:
-        raise WagleError(f"a row of the collected metrics is malformed: {error}") from None
+def _standard_error(values: list[float], mean: float) -> float | None:
+    if len(values) < 2:
+        return None
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    return deviation / math.sqrt(len(values))
 
 
 def table_cells(records: dict[str, Record]) -> set[str]:
-    """Ids of the cells of the main table, as the records of its protocols list them."""
-    found: set[str] = set()
-    for path in _tables(records):
+    """Ids of the cells of the main table, as the records of its protocols list them.
+
+    Raises WagleError when such a record lists none.
+    """
+    cells: set[str] = set()
+    for path in _main_tables(records):
         try:
-            found |= set(json.loads(records[path].manifest["params"].get("cells", "[]")))
+            cells |= set(json.loads(records[path].manifest["params"].get("cells", "[]")))
         except (TypeError, ValueError, RecursionError):
-            raise WagleError(
-                f"{path} lists no cells", do="run wagle audit on this folder"
-            ) from None
-    return found
+            raise WagleError(f"{path} lists no cells", do=DO_AUDIT) from None
+    return cells
 
 
-def _tables(records: dict[str, Record]) -> list[str]:
+def _main_tables(records: dict[str, Record]) -> list[str]:
     """Manifests of the main table, one a protocol."""
     return [
-        p
-        for p, r in records.items()
-        if r.folder.startswith("tables/") and "protocol" in r.manifest["wildcards"]
+        path
+        for path, record in records.items()
+        if record.folder.startswith("tables/") and "protocol" in record.manifest["wildcards"]
     ]
 
 
-def chain(
-    records: dict[str, Record], ends: list[str], through: set[str]
-) -> list[tuple[str, tuple[str, ...]]]:
-    """(manifest, manifests it read) from `ends` down to the sources, readers before what they read.
+def order_jobs(records: dict[str, Record], ends: list[str], metrics: set[str]) -> list[Job]:
+    """The jobs from `ends` down to the sources, each before those that it read.
 
-    Of a record's links into metrics/, only those in `through` are followed: the collection reads every cell.
+    Of a record's inputs below metrics/, only those in `metrics` are followed, because the
+    collection reads every cell.
     """
-    links: dict[str, tuple[str, ...]] = {}
+    sources: dict[str, tuple[str, ...]] = {}
     pending = list(ends)
     while pending:
         path = pending.pop(0)
-        if path in links or path not in records:
+        if path in sources or path not in records:
             continue
-        named = [linked(records[path], link) for link in records[path].manifest["inputs"]]
-        links[path] = tuple(
-            p for p in named if p in records and (not p.startswith("metrics/") or p in through)
+        inputs = [resolve_input(records[path], link) for link in records[path].manifest["inputs"]]
+        sources[path] = tuple(
+            source
+            for source in inputs
+            if source in records and (not source.startswith("metrics/") or source in metrics)
         )
-        pending += links[path]
-    order: list[str] = []
-    waiting = {path: sum(path in sources for sources in links.values()) for path in links}
-    ready = [path for path in links if not waiting[path]]
+        pending += sources[path]
+    unlisted_readers = {path: sum(path in read for read in sources.values()) for path in sources}
+    ready = [path for path in sources if not unlisted_readers[path]]
+    order = []
     while ready:
         path = ready.pop(0)
-        order.append(path)
-        for source in links[path]:
-            waiting[source] -= 1
-            if not waiting[source]:
+        order.append(Job(path, sources[path]))
+        for source in sources[path]:
+            unlisted_readers[source] -= 1
+            if not unlisted_readers[source]:
                 ready.append(source)
-    return [(path, links[path]) for path in order]
+    return order
 
 
-def lineage(results: str | Path, words: str) -> Lineage:
-    """The number that `words` name in the folder `results`, and every job that it was made by. Raises WagleError."""
-    root = Path(results)
-    records, _ = audit.load(root, audit.walk(root))
-    shown = table_cells(records)
-    rows = choose(numbers(root), words, shown)
-    ids = [cell_of(row).id for row in rows]
-    ends = [
-        path
-        for path in _tables(records)
-        if records[path].manifest["wildcards"]["protocol"] == rows[0]["protocol"]
-    ]
-    ends = ends if set(ids) <= shown else []
-    cells = {f"metrics/{name}/manifest.json" for name in ids}
-    if not cells <= set(records):
-        raise WagleError(
-            f"no record of {min(cells - set(records))}", do="run wagle audit on this folder"
-        )
-    order = chain(records, [*ends, f"{COLLECTED}/manifest.json"], cells)
-    found = audit.audit(root, only={path for path, _ in order})
-    number = {path: i for i, (path, _) in enumerate(order, 1)}
-    steps = [
-        Step(
-            number[p],
-            tuple(number[s] for s in sources),
-            records[p],
-            status(found, records[p].folder),
-        )
-        for p, sources in order
-    ]
-    values = {row["seed"]: _value(root, row) for row in rows}
-    mean = math.fsum(values.values()) / len(values)
-    spread = (
-        math.sqrt(math.fsum((v - mean) ** 2 for v in values.values()) / (len(values) - 1))
-        if len(values) > 1
-        else None
-    )
-    about = {key: rows[0][key] for key in _but_seed()}
-    return Lineage(about, values, mean, spread and spread / math.sqrt(len(values)), steps)
-
-
-def _value(root: Path, row: dict) -> float:
-    """The row's value. Raises WagleError when it is not the one that the cell's own metrics hold."""
-    from wagle.evaluation.interchange import read_json
-
+def _checked_value(root: Path, row: dict) -> float:
+    """The row's value. Raises WagleError when the cell's own metrics hold another one."""
     path = root / "metrics" / cell_of(row).id / "metrics.json"
     try:
-        collected, own = (
-            float(row["value"]),
-            float(read_json(path)[row["protocol"]][row["metric"]]["value"]),
-        )
+        metrics = read_json(path, limit=LARGE_LIMIT, strict=False)
+        own = float(metrics[row["protocol"]][row["metric"]]["value"])
+        collected = float(row["value"])
     except (KeyError, TypeError, ValueError):
-        raise WagleError(
-            f"{path} has no {row['metric']} under {row['protocol']}",
-            do="run wagle audit on this folder",
-        ) from None
+        what = f"{row['metric']} under {row['protocol']}"
+        raise WagleError(f"{path} has no {what}", do=DO_AUDIT) from None
     if collected != own:
         raise WagleError(
-            f"{path} says {own}, the collected metrics {collected}",
-            "one value",
-            "run wagle audit on this folder",
+            f"{path} says {own}, the collected metrics {collected}", "one value", DO_AUDIT
         )
     return own
 
 
-def status(found: audit.Audit, folder: str) -> str:
-    """The worst class among the files of a record's folder; removed checkpoints count as intact and are named."""
-    kinds = {f.kind for f in found.findings if f.path.startswith(folder + "/")}
-    bad = [kind for kind in ("altered", "missing", "stale") if kind in kinds]
-    return (
-        bad[0].upper()
-        if bad
-        else "intact, some removed after use"
-        if "temporary" in kinds
-        else "intact"
-    )
+def worst_class(audit: Audit, folder: str) -> str:
+    """The worst class among the files of a record's folder.
+
+    Removed checkpoints count as intact and are named.
+    """
+    kinds = {f.kind for f in audit.findings if f.path.startswith(folder + "/")}
+    for kind in ("altered", "missing", "stale"):
+        if kind in kinds:
+            return kind.upper()
+    return "intact, some removed after use" if "temporary" in kinds else "intact"
 
 
-def text(found: Lineage) -> str:
-    """The chain for people."""
-    about = found.about
-    spread = f" ± {found.se:.4f}" if found.se is not None else ""
-    seeds = ", ".join(f"seed {seed}: {value:.6g}" for seed, value in found.values.items() if seed)
-    where = [
-        about["method"],
-        about["selection"],
-        *(f"{key} {about[key]}" for key in ("ratio", "gamma") if about[key]),
+def as_text(lineage: Lineage) -> str:
+    """The number and the jobs behind it, for people."""
+    about = lineage.about
+    cell = [about.method, about.selection]
+    cell += [f"ratio {about.ratio}"] * bool(about.ratio)
+    cell += [f"gamma {about.gamma}"] * bool(about.gamma)
+    name = f"{' '.join(part for part in cell if part)}, {about.metric} (protocol {about.protocol})"
+    spread = f" ± {lineage.se:.4f}" if lineage.se is not None else ""
+    lines = [f"{name}: {lineage.mean:.6g}{spread}"]
+    seeds = [f"seed {seed}: {value:.6g}" for seed, value in lineage.values.items() if seed]
+    lines += [", ".join(seeds)] * bool(seeds)
+    for step in lineage.steps:
+        lines += ["", *_step_lines(step)]
+    bad = [str(step.number) for step in lineage.steps if not step.is_intact]
+    verdict = f"NOT INTACT: step {', '.join(bad)}" if bad else "every step is intact"
+    return "\n".join([*lines, "", f"{len(lineage.steps)} steps; {verdict}."]) + "\n"
+
+
+def _step_lines(step: Step) -> list[str]:
+    record, run, manifest = step.record, step.record.run or {}, step.record.manifest
+    sources = f"made from {', '.join(map(str, step.sources))}" if step.sources else "a source"
+    code = str(manifest["params"].get("code", "")).partition(":")[0]
+    largest = sorted(manifest["outputs"].items(), key=lambda item: -item[1]["bytes"])[:3]
+    details = [
+        f"{sources}; record {record.digest[:12]}, code {code[:12]}",
+        f"{run.get('started')}, {run.get('seconds')} s on {run.get('host')}",
+        ", ".join(f"{name} {entry['sha256'][:12]}" for name, entry in largest),
+        *(f"raw file {name}, sha256 {digest}" for name, digest in manifest["raw"].items()),
     ]
-    lines = [
-        f"{' '.join(w for w in where if w)}, {about['metric']} (protocol {about['protocol']}): {found.mean:.6g}{spread}"
-    ]
-    lines += [seeds] * bool(seeds)
-    for step in found.steps:
-        record, run = step.record, step.record.run or {}
-        manifest = record.manifest
-        made = f"made from {', '.join(map(str, step.sources))}" if step.sources else "a source"
-        code = str(manifest["params"].get("code", "")).partition(":")[0]
-        lines += ["", f"{step.number:3d}  {manifest['rule']}: {record.folder}  [{step.status}]"]
-        lines.append(f"     {made}; record {record.digest[:12]}, code {code[:12]}")
-        lines.append(f"     {run.get('started')}, {run.get('seconds')} s on {run.get('host')}")
-        kept = sorted(manifest["outputs"].items(), key=lambda item: -item[1]["bytes"])[:3]
-        lines.append("     " + ", ".join(f"{name} {entry['sha256'][:12]}" for name, entry in kept))
-        lines += [
-            f"     raw file {name}, sha256 {digest}" for name, digest in manifest["raw"].items()
-        ]
-        if not step.sources:
-            said = [str(value) for key, value in manifest["params"].items() if key != "code"]
-            lines += [f"     {value[:240]}" for value in said]
-    bad = [step for step in found.steps if not step.status.startswith("intact")]
-    verdict = (
-        "every step is intact"
-        if not bad
-        else "NOT INTACT: step " + ", ".join(str(step.number) for step in bad)
-    )
-    return "\n".join([*lines, "", f"{len(found.steps)} steps; {verdict}."]) + "\n"
+    if not step.sources:
+        params = manifest["params"].items()
+        details += [str(value)[:240] for name, value in params if name != "code"]
+    heading = f"{step.number:3d}  {manifest['rule']}: {record.folder}  [{step.status}]"
+    return [heading, *(f"     {detail}" for detail in details)]
 
 
-def as_json(found: Lineage) -> dict:
-    steps = [
-        {
-            "number": s.number,
-            "made_from": s.sources,
-            "folder": s.record.folder,
-            "status": s.status,
-            "record_sha256": s.record.digest,
-        }
-        | {key: s.record.manifest[key] for key in ("rule", "wildcards", "params", "raw", "outputs")}
-        | {"run": s.record.run}
-        for s in found.steps
-    ]
+def as_json(lineage: Lineage) -> dict:
+    """The number and the jobs behind it, for programs."""
     return {
-        "number": found.about,
-        "values": found.values,
-        "mean": found.mean,
-        "se": found.se,
-        "steps": steps,
+        "number": lineage.about._asdict(),
+        "values": lineage.values,
+        "mean": lineage.mean,
+        "se": lineage.se,
+        "steps": [_step_json(step) for step in lineage.steps],
+    }
+
+
+def _step_json(step: Step) -> dict:
+    recorded = ("rule", "wildcards", "params", "raw", "outputs")
+    return {
+        "number": step.number,
+        "made_from": step.sources,
+        "folder": step.record.folder,
+        "status": step.status,
+        "record_sha256": step.record.digest,
+        **{key: step.record.manifest[key] for key in recorded},
+        "run": step.record.run,
     }

@@ -1,15 +1,20 @@
-"""Would it come out again? Some jobs of a results folder, drawn at random, run once more in a scratch folder and compared.
+"""Would the results come out again? Runs a random sample of jobs once more and compares.
 
-Each job gets the recorded inputs, byte for byte, its own config and this checkout's code; inputs that were removed after use
-(checkpoints of unlearned models) are made again first, and compared too. On a machine of the same kind the same bytes must come
-out. Elsewhere numbers may differ by `TOLERANCE`, relative to the largest number beside them (wagle/audit/distance.py).
+Each job gets the recorded inputs, byte for byte, its own config and this checkout's code, in a
+scratch folder. Inputs that were removed after use (checkpoints of unlearned models) are made again
+first, and compared too. On a machine of the same kind the same bytes must come out. Elsewhere
+numbers may differ by `TOLERANCE`, relative to the largest number beside them
+(wagle/audit/distance.py).
 
-Notable: the results folder is only read. Large files are hard links where the scratch folder allows it; a job never writes into a
-file that is there, it writes a new one and renames it. Logs are copies, for those are written in place.
-The one module that starts the workflow engine, as a process; run.json says how many threads a job had, and it gets as many.
+Notable: the results folder is only read. Large files are hard links where the scratch folder allows
+it; a job never writes into a file that is there, it writes a new one and renames it. Logs are
+copies, because they are written in place. This is the one module that starts Snakemake, as a
+process. A job gets as many threads as its run.json says.
+Left out: figures. Their data are compared, not the pictures.
 """
 
 import json
+import math
 import os
 import random
 import shutil
@@ -18,26 +23,24 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from wagle.audit import audit
-from wagle.audit.audit import Record
 from wagle.audit.distance import distance
+from wagle.audit.record_graph import Record, list_files, load_records, resolve_input
 from wagle.errors import WagleError
 from wagle.runtime import identity
 from wagle.runtime.files import read_json, sha256_file
 from wagle.runtime.records import read_manifest, read_run
 
 TOLERANCE = 1e-3
-SAME = (
-    "python",
-    "packages",
-    "processor",
-    "accelerator",
-)  # what makes a machine of the same kind, with the threads
-SMALL = 2**20  # bytes; smaller files are copied
+MACHINE_KEYS = ("python", "packages", "processor", "accelerator")  # of run.json; threads count too
+COPY_LIMIT = 2**20  # bytes; larger files are hard links
 
 
 class Outcome(NamedTuple):
-    """What came of one job: identical | close | different | failed; where there is one, the largest relative difference."""
+    """What came of one job.
+
+    `kind` is identical, close, different or failed. `distance` is the largest relative difference,
+    infinite where there is none to give, and `why` says where it is or what went wrong.
+    """
 
     folder: str
     rule: str
@@ -47,12 +50,16 @@ class Outcome(NamedTuple):
     why: str
 
     @property
-    def good(self) -> bool:
+    def is_good(self) -> bool:
+        """Identical, or close on another kind of machine."""
         return self.kind == "identical" or (self.kind == "close" and not self.same_machine)
 
 
 def read_config(results: Path, path: str | None) -> dict:
-    """The experiment's config, from the file at `path` or as the audit target recorded it. Raises WagleError without one."""
+    """The experiment's config, from the file at `path` or as the audit target recorded it.
+
+    Raises WagleError when there is none, or it is not valid.
+    """
     from wagle.experiment import config
 
     if path is not None:
@@ -60,27 +67,34 @@ def read_config(results: Path, path: str | None) -> dict:
     recorded = results / "audit" / "config.json"
     if not recorded.is_file():
         raise WagleError(
-            f"{results} does not hold its config", "results/<experiment>/audit/config.json",
+            f"{results} does not hold its config",
+            "results/<experiment>/audit/config.json",
             "name the experiment's file with --configfile, or make the audit target first",
-        )  # fmt: skip
-    found = read_json(recorded)
-    config.validate(found, str(recorded))
-    return found
+        )
+    settings = read_json(recorded)
+    config.validate(settings, str(recorded))
+    return settings
 
 
-def draw(records: dict[str, Record], number: int, seed: int) -> list[str]:
-    """Manifests of `number` jobs, drawn without replacement; the audit itself is no job to repeat."""
-    known = sorted(path for path, record in records.items() if record.manifest["rule"] != "audit")
-    if not 1 <= number <= len(known):
-        raise WagleError(f"--rerun {number}", f"1 to {len(known)} jobs")
-    return random.Random(seed).sample(known, number)
+def sample_jobs(records: dict[str, Record], number: int, seed: int) -> list[str]:
+    """Manifests of `number` jobs, sampled without replacement.
+
+    The audit itself is no job to repeat. Raises WagleError when there are fewer jobs.
+    """
+    jobs = sorted(path for path, record in records.items() if record.manifest["rule"] != "audit")
+    if not 1 <= number <= len(jobs):
+        raise WagleError(f"--rerun {number}", f"1 to {len(jobs)} jobs")
+    return random.Random(seed).sample(jobs, number)
 
 
-def needed(root: Path, records: dict[str, Record], path: str) -> list[str]:
-    """`path` and, before it, the jobs whose files it reads but that are no longer there. Raises WagleError for a lost record."""
-    found: list[str] = []
+def with_removed_inputs(root: Path, records: dict[str, Record], path: str) -> list[str]:
+    """`path` and, before it, the jobs whose files it reads but that are no longer there.
+
+    Raises WagleError when the record of an input is gone.
+    """
+    jobs: list[str] = []
     for link in records[path].manifest["inputs"]:
-        source = audit.linked(records[path], link)
+        source = resolve_input(records[path], link)
         if source not in records:
             raise WagleError(
                 f"{records[path].folder} read {source}, whose record is gone",
@@ -88,168 +102,158 @@ def needed(root: Path, records: dict[str, Record], path: str) -> list[str]:
             )
         record = records[source]
         if not all((root / record.folder / name).is_file() for name in record.manifest["outputs"]):
-            found += [p for p in needed(root, records, source) if p not in found]
-    return [*found, path]
+            jobs += [p for p in with_removed_inputs(root, records, source) if p not in jobs]
+    return [*jobs, path]
 
 
-def _scratch(root: Path, folder: Path, config: dict) -> Path:
-    """A copy of the results and links to the project's other files below `folder`; returns the results' copy."""
-    copy = folder / "results" / config["experiment"]
-    for name, found in audit.walk(root).items():
-        if (
-            ".part" in name
-            or name.startswith("audit/")
-            or not (root / name).is_file()
-            or (root / name).is_symlink()
-        ):
-            continue
-        target = copy / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            if found.st_size < SMALL or name.startswith(("logs/", "benchmarks/")):
-                raise OSError
-            os.link(root / name, target)
-        except OSError:
-            shutil.copy2(root / name, target)
-    for entry in Path.cwd().iterdir():
-        if entry.name not in ("results", ".snakemake", "config.json"):
-            (folder / entry.name).symlink_to(entry)
-    if not (folder / "config").exists():
-        (folder / "config").symlink_to(identity.ROOT / "config")
-    data = config.get("data_dir")
-    (folder / "config.json").write_text(
-        json.dumps(config | {"data_dir": data and os.path.abspath(data)}), encoding="utf-8"
-    )
-    return copy
-
-
-def _run(folder: Path, copy: Path, record: Record, rules: list[str]) -> str:
-    """Run one job in the scratch folder; the last lines of what it said where it failed, else nothing."""
-    threads = (record.run or {}).get("threads")
-    target = copy.relative_to(folder) / record.folder / "manifest.json"
-    paths = [str(identity.ROOT), str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WAGLE_WARM": "0"}
-    env.pop("WAGLE_FINGERPRINT", None)
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(identity.ROOT / "Snakefile"), "--directory", str(folder),
-        "--configfile", str(folder / "config.json"), "--cores", str(threads if isinstance(threads, int) and threads > 0 else 1),
-        "--workflow-profile", "none", "--rerun-triggers", "mtime", "--notemp", "--show-failed-logs", "--quiet", "rules",
-        "--allowed-rules", *sorted(set(rules)), "--", str(target),
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    said = (done.stdout + done.stderr).strip().splitlines()
-    causes = [line for line in said if line.startswith("error:")]
-    return "" if done.returncode == 0 else (causes or said or ["no message"])[-1][:300]
-
-
-def _compare(record: Record, kept: Path, made: Path) -> Outcome:
-    """One job's files in `kept` (the recorded ones, as far as they are there) and in `made`."""
-    again = read_manifest(made / "manifest.json")
-    run = read_run(made / "run.json")
-    same = (
-        record.run is not None
-        and all(record.run.get(key) == run.get(key) for key in SAME)
-        and _threads(record.run, run)
-    )
-    about = (record.folder, record.manifest["rule"])
-    if sha256_file(made / "manifest.json") == record.digest:
-        return Outcome(*about, "identical", same, 0.0, "")
-    for key in ("params", "wildcards", "raw"):
-        if again[key] != record.manifest[key]:
-            return Outcome(
-                *about,
-                "different",
-                same,
-                float("inf"),
-                f"{key} are not those recorded: another config, code or data",
-            )
-    if again["outputs"].keys() != record.manifest["outputs"].keys():
-        return Outcome(*about, "different", same, float("inf"), "other output files")
-    worst, where = 0.0, "inputs that were made again"
-    for name, entry in record.manifest["outputs"].items():
-        if again["outputs"][name]["sha256"] == entry["sha256"]:
-            continue
-        if not (kept / name).is_file():
-            return Outcome(
-                *about,
-                "different",
-                same,
-                float("inf"),
-                f"{name} has other bytes, and the recorded ones were removed after use",
-            )
-        found = distance(kept / name, made / name)
-        if found is not None and found >= worst:
-            worst, where = found, name
-    return Outcome(*about, "close" if worst <= TOLERANCE else "different", same, worst, where)
-
-
-def _threads(first: dict, second: dict) -> bool:
-    """As many threads; a job that computes nothing has none."""
-    return (
-        None in (first.get("threads"), second.get("threads"))
-        or first["threads"] == second["threads"]
-    )
-
-
-def rerun(
+def rerun_jobs(
     results: str | Path, number: int, *, seed: int, configfile: str | None, scratch: Path
 ) -> list[Outcome]:
-    """Outcomes of `number` jobs drawn with `seed`, and of those that had to be made again for them, in order.
+    """Run `number` jobs, sampled with `seed`, again, and those that must be made again for them.
 
-    `scratch` is an empty folder, best on the file system of `results`. Raises WagleError when a job cannot be set up.
+    `scratch` is an empty folder, best on the file system of `results`. The outcomes are in the
+    order in which the jobs ran. Raises WagleError when a job cannot be set up.
     """
     root = Path(results).resolve()
-    records, broken = audit.load(root, audit.walk(root))
-    if broken:
-        raise WagleError(
-            f"{broken[0].path}: {broken[0].why}", do=f"run wagle audit {results} first"
-        )
-    copy = _scratch(root, scratch, read_config(root, configfile))
+    loaded = load_records(root)
+    if loaded.findings:
+        broken = loaded.findings[0]
+        raise WagleError(f"{broken.path}: {broken.why}", do=f"run wagle audit {results} first")
+    records = loaded.records
+    copy = _prepare(root, scratch, read_config(root, configfile))
     outcomes: list[Outcome] = []
-    for chosen in draw(records, number, seed):
-        jobs = needed(root, records, chosen)
-        for path in jobs:
-            shutil.rmtree(copy / records[path].folder)
-        failed = _run(
-            scratch, copy, records[chosen], [records[path].manifest["rule"] for path in jobs]
-        )
-        for path in jobs:
-            record = records[path]
-            made = copy / record.folder
-            if (made / "manifest.json").is_file():
-                outcomes.append(_compare(record, root / record.folder, made))
-            else:
-                outcomes.append(
-                    Outcome(
-                        record.folder,
-                        record.manifest["rule"],
-                        "failed",
-                        False,
-                        float("inf"),
-                        failed,
-                    )
-                )
-        for path in jobs:  # the next job reads what was recorded, not what was just made
-            folder = records[path].folder
-            shutil.rmtree(copy / folder, ignore_errors=True)
-            shutil.copytree(root / folder, copy / folder)
+    for sampled in sample_jobs(records, number, seed):
+        jobs = [records[path] for path in with_removed_inputs(root, records, sampled)]
+        for job in jobs:
+            shutil.rmtree(copy / job.folder)
+        error = _run(scratch, copy, records[sampled], {job.manifest["rule"] for job in jobs})
+        outcomes += [_outcome(job, root, copy, error) for job in jobs]
+        for job in jobs:  # the next job reads what was recorded, not what was just made
+            shutil.rmtree(copy / job.folder, ignore_errors=True)
+            shutil.copytree(root / job.folder, copy / job.folder)
     return list(dict.fromkeys(outcomes))
 
 
-def text(outcomes: list[Outcome]) -> str:
-    lines = []
-    for o in outcomes:
-        where = "same kind of machine" if o.same_machine else "another kind of machine"
-        far = (
-            f", largest relative difference {o.distance:.2g} in {o.why}"
-            if o.kind == "close"
-            else f": {o.why}"
-            if o.why
-            else ""
-        )
-        lines.append(f"{o.kind:10s} {o.rule}: {o.folder} ({where}{far})")
-    bad = sum(not o.good for o in outcomes)
-    lines.append(
-        f"{len(outcomes)} jobs run again: {len(outcomes) - bad} as they must be, {bad} not"
+def _prepare(root: Path, scratch: Path, config: dict) -> Path:
+    """Fill the scratch folder: a copy of the results, the config, links to the project's files.
+
+    Returns the copy of the results.
+    """
+    copy = scratch / "results" / config["experiment"]
+    for name, status in list_files(root).items():
+        source, target = root / name, copy / name
+        is_plain = source.is_file() and not source.is_symlink()
+        if not is_plain or ".part" in name or name.startswith("audit/"):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        is_log = name.startswith(("logs/", "benchmarks/"))
+        _copy(source, target, link=status.st_size >= COPY_LIMIT and not is_log)
+    for entry in Path.cwd().iterdir():
+        if entry.name not in ("results", ".snakemake", "config.json"):
+            (scratch / entry.name).symlink_to(entry)
+    if not (scratch / "config").exists():
+        (scratch / "config").symlink_to(identity.ROOT / "config")
+    data_dir = config.get("data_dir")
+    settings = config | {"data_dir": data_dir and os.path.abspath(data_dir)}
+    (scratch / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return copy
+
+
+def _copy(source: Path, target: Path, link: bool) -> None:
+    """Copy one file; with `link`, as a hard link where the file system allows it."""
+    if link:
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass
+    shutil.copy2(source, target)
+
+
+def _run(scratch: Path, copy: Path, record: Record, rules: set[str]) -> str:
+    """Run one job in the scratch folder. Returns its error message where it failed, else ''."""
+    threads = (record.run or {}).get("threads")
+    cores = threads if isinstance(threads, int) and threads > 0 else 1
+    target = copy.relative_to(scratch) / record.folder / "manifest.json"
+    command = [sys.executable, "-m", "snakemake", "--directory", str(scratch)]
+    command += ["--snakefile", str(identity.ROOT / "Snakefile")]
+    command += ["--configfile", str(scratch / "config.json"), "--cores", str(cores)]
+    command += ["--workflow-profile", "none", "--rerun-triggers", "mtime", "--notemp"]
+    command += ["--show-failed-logs", "--quiet", "rules"]
+    command += ["--allowed-rules", *sorted(rules), "--", str(target)]
+    paths = [str(identity.ROOT), str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WAGLE_WARM": "0"}
+    env.pop("WAGLE_FINGERPRINT", None)
+    done = subprocess.run(
+        command, cwd=scratch, env=env, capture_output=True, text=True, check=False
     )
+    if done.returncode == 0:
+        return ""
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    errors = [line for line in lines if line.startswith("error:")]
+    return (errors or lines or ["no message"])[-1][:300]
+
+
+def _outcome(record: Record, root: Path, copy: Path, error: str) -> Outcome:
+    """What came of one job; `error` is what Snakemake said where it failed."""
+    made, rule = copy / record.folder, record.manifest["rule"]
+    if not (made / "manifest.json").is_file():
+        return Outcome(record.folder, rule, "failed", False, math.inf, error)
+    same_machine = _is_same_machine(record.run, read_run(made / "run.json"))
+    if sha256_file(made / "manifest.json") == record.digest:
+        return Outcome(record.folder, rule, "identical", same_machine, 0.0, "")
+    why = _other_job(record.manifest, read_manifest(made / "manifest.json"))
+    if why:
+        return Outcome(record.folder, rule, "different", same_machine, math.inf, why)
+    largest, where = _largest_distance(record, root / record.folder, made)
+    kind = "close" if largest <= TOLERANCE else "different"
+    return Outcome(record.folder, rule, kind, same_machine, largest, where)
+
+
+def _is_same_machine(recorded: dict | None, run: dict) -> bool:
+    """Did both runs have the same kind of machine, and as many threads where both have any?"""
+    if recorded is None or any(recorded.get(key) != run.get(key) for key in MACHINE_KEYS):
+        return False
+    threads = (recorded.get("threads"), run.get("threads"))
+    return None in threads or threads[0] == threads[1]
+
+
+def _other_job(recorded: dict, made: dict) -> str:
+    """Why two manifests are not of the same job; '' where they are."""
+    for key in ("params", "wildcards", "raw"):
+        if made[key] != recorded[key]:
+            return f"{key} are not those recorded: another config, code or data"
+    return "" if made["outputs"].keys() == recorded["outputs"].keys() else "other output files"
+
+
+def _largest_distance(record: Record, kept: Path, made: Path) -> tuple[float, str]:
+    """The largest distance of the job's files, in `kept` as recorded and in `made`; and which."""
+    outputs = read_manifest(made / "manifest.json")["outputs"]
+    largest, where = 0.0, "inputs that were made again"
+    for name, entry in record.manifest["outputs"].items():
+        if outputs[name]["sha256"] == entry["sha256"]:
+            continue
+        if not (kept / name).is_file():
+            why = f"{name} has other bytes, and the recorded ones were removed after use"
+            return math.inf, why
+        apart = distance(kept / name, made / name)
+        if apart is not None and apart >= largest:
+            largest, where = apart, name
+    return largest, where
+
+
+def as_text(outcomes: list[Outcome]) -> str:
+    """The outcomes for people, one a line, and how many are as they must be."""
+    lines = [_line(outcome) for outcome in outcomes]
+    bad = sum(not outcome.is_good for outcome in outcomes)
+    good = len(outcomes) - bad
+    lines.append(f"{len(outcomes)} jobs run again: {good} as they must be, {bad} not")
     return "\n".join(lines) + "\n"
+
+
+def _line(outcome: Outcome) -> str:
+    machine = "same kind of machine" if outcome.same_machine else "another kind of machine"
+    detail = f": {outcome.why}" if outcome.why else ""
+    if outcome.kind == "close":
+        detail = f", largest relative difference {outcome.distance:.2g} in {outcome.why}"
+    return f"{outcome.kind:10s} {outcome.rule}: {outcome.folder} ({machine}{detail})"

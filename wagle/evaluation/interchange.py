@@ -4,7 +4,6 @@ Both become `SplitLosses` by split, on which wagle/evaluation/protocols.py works
 tools read them. Files come from strangers: sizes, types and lengths are checked, every fault is one WagleError.
 """
 
-import json
 import math
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from wagle.evaluation import protocols
 from wagle.evaluation.metrics import ks_p, truth_ratio
 from wagle.evaluation.names import SPLITS
 from wagle.evaluation.protocols import PROTOCOLS, Log, SplitLosses
+from wagle.runtime.files import LARGE_LIMIT, read_json
 
-MAX_BYTES = 512 * 2**20
 TOFU_FILES = {
     "forget": "eval_log_forget.json",
     "retain": "eval_log.json",
@@ -38,19 +37,6 @@ NAMES = {
     "MIA min-k++": "mia_min_k_plus_plus",
     "privleak": "privleak",
 }
-
-
-def read_json(path: str | Path):
-    """The JSON value in `path`. Raises WagleError when it is missing, too large or not JSON."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise WagleError(f"{path} has {path.stat().st_size} bytes", f"at most {MAX_BYTES}")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WagleError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise WagleError(f"{path} is not JSON: {error}") from None
 
 
 def _column(block, key: str, where: str, depth: int = 1) -> tuple[list[str], np.ndarray]:
@@ -196,7 +182,7 @@ def to_open_unlearning(
 
 def read_log(path: str | Path) -> tuple[str, dict[str, SplitLosses]]:
     """(protocol, splits) of a foreign evaluation file, told apart by its keys. Raises WagleError for anything else."""
-    log = read_json(path)
+    log = read_json(path, limit=LARGE_LIMIT, strict=False)
     if not isinstance(log, dict):
         raise WagleError(f"{path} holds {type(log).__name__}", "a JSON object")
     if any(file in log for file in TOFU_FILES.values()):

@@ -1,13 +1,14 @@
 """What a job's result depends on besides its input files: code and config, as short strings.
 
-Snakemake sees a changed parameter, but neither a changed import of a script nor a changed nested config block. So each
-rule carries `code_identity(...)`, a hash over the syntax trees of the script and of every project module that it
-reaches through static imports, and `canonical(block)`, one JSON text with sorted keys for each config block that it
-reads. Comments, docstrings, formatting, time stamps and fresh clones change neither.
+Snakemake sees a changed parameter, but neither a changed import of a script nor a changed nested
+config block. So each rule carries two more. `code_identity(...)` is a hash over the syntax trees of
+the script and of every project module that it reaches through static imports. `canonical(block)` is
+one JSON text with sorted keys for each config block that the rule reads. Comments, docstrings,
+formatting, time stamps and fresh clones change neither.
 
-Notable: modules loaded by name (a score, an objective) are not static imports; the rule names them as further roots.
-Left out: packages from outside the project; their versions are part of each job's run record instead.
-Standard library only, for every Snakemake process imports this file.
+Notable: modules loaded by name (a score, an objective) are not static imports. The rule names them
+as further roots. Standard library only, because every Snakemake process imports this file.
+Left out: packages from outside the project. Their versions are part of each job's run record.
 """
 
 import ast
@@ -23,16 +24,17 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def canonical(value) -> str:
-    """JSON text of `value` with sorted keys: equal configs give equal strings whatever their key order."""
+    """JSON text of `value` with sorted keys: equal configs give equal strings in any key order."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
 def module_file(module: str) -> Path | None:
-    """Path of a project module such as `wagle.attribution.topk`, or of a user's module on the import path; None if there is none.
+    """Path of a project module such as `wagle.attribution.topk`, or of a user's module.
 
-    Only plain source files count. Installed third-party packages (anything under site-packages) give None.
+    A user's module is one on the import path. Only source files count: an installed package
+    (anything under site-packages) gives None, as does a module that is not there.
     """
     parts = module.split(".")
     roots = [
@@ -50,7 +52,7 @@ def module_file(module: str) -> Path | None:
 
 @functools.cache
 def _tree(path: Path) -> ast.Module:
-    """The syntax tree of a file, docstrings dropped (comments and formatting are not part of a tree)."""
+    """The syntax tree of a file without docstrings. A tree has no comments and no formatting."""
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
@@ -58,8 +60,8 @@ def _tree(path: Path) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
-            is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-            if is_text and isinstance(first.value.value, str):
+            is_constant = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            if is_constant and isinstance(first.value.value, str):
                 node.body = node.body[1:] or [ast.Pass()]
     return tree
 
@@ -85,19 +87,21 @@ def _imports(path: Path) -> tuple[str, ...]:
                 )
                 base = ".".join([*package, *([base] if base else [])])
             names.add(base)
-            names.update(
-                f"{base}.{alias.name}" for alias in node.names
-            )  # `from wagle import topk` names a module
+            # `from wagle.attribution import topk` names a module.
+            names.update(f"{base}.{alias.name}" for alias in node.names)
     return tuple(sorted(names))
 
 
 def closure(*roots: str) -> dict[str, Path]:
-    """Project files reachable by static imports from `roots` (module names or paths of scripts), by name."""
-    found: dict[str, Path] = {}
+    """Project files that static imports reach from `roots`, by name.
+
+    `roots` are names of modules or paths of scripts. Raises WagleError when one of them is missing.
+    """
+    files: dict[str, Path] = {}
     pending = list(roots)
     while pending:
         name = pending.pop()
-        if name in found:
+        if name in files:
             continue
         path = ROOT / name if name.endswith(".py") else module_file(name)
         if path is None or not path.is_file():
@@ -108,19 +112,20 @@ def closure(*roots: str) -> dict[str, Path]:
                     "check the `module:` entries of the config",
                 )
             continue
-        found[name] = path
+        files[name] = path
         pending.extend(_imports(path))
-    return found
+    return files
 
 
 @functools.cache
 def code_identity(*roots: str) -> str:
-    """`<sha256>:<root>,<root>...` over the code that `roots` reach; the roots stay readable so a job can check itself.
+    """`<sha256>:<root>,<root>...` over the code that `roots` reach.
 
-    Raises WagleError when a root does not exist or does not parse.
+    The roots stay readable so that a job can check itself. Raises WagleError when a root does not
+    exist or does not parse.
     """
-    text = "\n".join(f"{name} {_digest(path)}" for name, path in sorted(closure(*roots).items()))
-    return hashlib.sha256(text.encode()).hexdigest() + ":" + ",".join(roots)
+    lines = "\n".join(f"{name} {_digest(path)}" for name, path in sorted(closure(*roots).items()))
+    return hashlib.sha256(lines.encode()).hexdigest() + ":" + ",".join(roots)
 
 
 def check_code_identity(identity: str) -> None:
@@ -135,7 +140,11 @@ def check_code_identity(identity: str) -> None:
 
 
 def constant(module: str, name: str, default=None):
-    """The literal value of a module-level constant, read without importing the module (its imports may be heavy)."""
+    """The literal value of a module-level constant, or `default` where there is none.
+
+    The module is not imported, because its imports may be heavy. Raises WagleError when there is no
+    such module.
+    """
     path = module_file(module)
     if path is None:
         raise WagleError(
@@ -150,7 +159,10 @@ def constant(module: str, name: str, default=None):
 
 
 def keyword_options(module: str, function: str) -> tuple[str, ...]:
-    """Names of the keyword-only parameters of `function` in `module`: the options that a config may set."""
+    """Names of the keyword-only parameters of a function: the options that a config may set.
+
+    Raises WagleError when there is no such module or function.
+    """
     path = module_file(module)
     if path is None:
         raise WagleError(
@@ -168,17 +180,18 @@ def keyword_options(module: str, function: str) -> tuple[str, ...]:
 def _project_digest() -> str:
     files = sorted([*ROOT.glob("wagle/**/*.py"), *ROOT.glob("workflow/scripts/*.py")])
     rules = sorted([ROOT / "Snakefile", *ROOT.glob("rules/*.smk")])
-    text = [_digest(path) for path in files] + [
-        hashlib.sha256(path.read_bytes()).hexdigest() for path in rules
-    ]
-    return hashlib.sha256("".join(text).encode()).hexdigest()
+    digests = [_digest(path) for path in files]
+    digests += [hashlib.sha256(path.read_bytes()).hexdigest() for path in rules]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def fingerprint(config: dict, *modules: str) -> str:
-    """One hash over a config, all of the project's code and outside `modules`: equal for the jobs of a run that nobody edited."""
-    return hashlib.sha256(
-        (canonical(config) + _project_digest() + code_identity(*modules)).encode()
-    ).hexdigest()
+    """One hash over a config, all of the project's code and the user's `modules`.
+
+    It is equal for all jobs of a run whose code and config nobody edited.
+    """
+    parts = canonical(config) + _project_digest() + code_identity(*modules)
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def file_hash(path: str) -> str:

@@ -1,11 +1,14 @@
 """One job of the pipeline: its outputs and records, whole or not at all.
 
-`recorded(job)` wraps one job: inputs are checked against the records of the jobs that made them, outputs are written
-under temporary names, hashed, flushed and renamed, and manifest.json and run.json (wagle/runtime/records.py) land beside
-them. The manifest is written last: where it exists, everything it lists was complete.
+`recorded(job)` wraps one job. It checks the inputs against the records of the jobs that made them.
+Outputs are written under temporary names, hashed, flushed and renamed. manifest.json and run.json
+(wagle/runtime/records.py) are written beside them. The manifest is written last: where it exists,
+everything it lists was complete.
 
-Notable: `job` is any object with rule, input, output, params, wildcards and log, such as Snakemake's; the library
-itself does not know Snakemake. An input called `checked` is waited for, not read, and so is not part of a record.
+Notable: `job` is any object with rule, input, output, params, wildcards and log, such as
+Snakemake's. The library itself does not know Snakemake. An input called `checked` is waited for,
+not read, and so is not part of a record.
+Left out: reading records (wagle/runtime/records.py).
 """
 
 import contextlib
@@ -35,8 +38,21 @@ from wagle.runtime.files import (
 )
 from wagle.runtime.records import FORMAT, check_inputs, flat_paths, short_names
 
-PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "scipy", "scikit-learn", "pandas",
-            "sentence-transformers", "rouge-score", "matplotlib", "snakemake")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "sentence-transformers",
+    "rouge-score",
+    "matplotlib",
+    "snakemake",
+)
 
 
 def environment() -> dict:
@@ -62,9 +78,10 @@ def environment() -> dict:
 
 
 def be_deterministic() -> None:
-    """The switch WAGLE_DETERMINISTIC=1: where an accelerator's fast kernel gives other bits from run to run, take the slow one.
+    """With WAGLE_DETERMINISTIC=1 in the environment, let torch take deterministic kernels only.
 
-    On a CPU it changes nothing. An operation that has no such kernel stops the job.
+    They are slower on an accelerator and change nothing on a CPU. An operation that has no such
+    kernel stops the job.
     """
     torch = sys.modules.get("torch")
     if torch and os.environ.get("WAGLE_DETERMINISTIC") == "1":
@@ -74,12 +91,12 @@ def be_deterministic() -> None:
 
 
 def _peak_memory() -> dict:
-    """Of this process or of the largest that it started."""
-    most = max(
+    """Peak memory of this process or of the largest that it started, in MB."""
+    kilobytes = max(
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    peak = {"peak_rss_mb": round(most / 1024, 1)}
+    peak = {"peak_rss_mb": round(kilobytes / 1024, 1)}
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_initialized():
         peak["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
@@ -88,7 +105,10 @@ def _peak_memory() -> dict:
 
 @contextlib.contextmanager
 def _logged(log: str | None):
-    """Send both output streams, those of native code too, to the job's log; on failure say why and exit with 1."""
+    """Send both output streams, those of native code too, to the job's log.
+
+    On failure say why on the terminal, and exit with 1.
+    """
     if not log:
         yield
         return
@@ -118,22 +138,24 @@ def _logged(log: str | None):
 
 @contextlib.contextmanager
 def recorded(job):
-    """Run one job: yields a namespace with a temporary path for each named output (all but `manifest`).
+    """Run one job: yields a namespace with a temporary path for each named output but `manifest`.
 
-    The namespace also has `resume`, a folder that survives a killed run and is removed on success, and `identity`, a hash
-    of params and inputs, by which a later run tells whether a state found there is its own.
-    Nothing appears under a final name unless the block ends without an exception. Raises WagleError when an input was
-    altered, the code changed since planning, or the block left an output unwritten.
+    The namespace also has `resume`, a folder that survives a killed run and is removed on success,
+    and `identity`, a hash of params and inputs. By it a later run tells whether a state in that
+    folder is its own.
+
+    Nothing appears under a final name unless the block ends without an exception. Raises WagleError
+    when an input was altered, when the code changed since planning, or when the block did not write
+    an output.
     """
     params = dict(job.params.items())
     outputs = {name: Path(path) for name, path in job.output.items()}
     manifest_path = outputs.pop("manifest")
     base, gate = manifest_path.parent, getattr(job.input, "checked", None)
-    devices = importlib.import_module(
-        "wagle.runtime.devices"
-    )  # by name: which GPU a job gets is no part of what it computes
+    # Imported by name, because which GPU a job gets is no part of its code identity.
+    devices = importlib.import_module("wagle.runtime.devices")
     gpus = getattr(job, "resources", {}).get("gpu") or 0
-    with _logged(job.log[0] if job.log else None), devices.lent(gpus):
+    with _logged(job.log[0] if job.log else None), devices.reserve(gpus):
         started = time.time()
         if "code" in params:
             identity.check_code_identity(params["code"])

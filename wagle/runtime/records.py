@@ -1,13 +1,18 @@
 """The two records that every job writes: what they hold, how they are read and checked.
 
-    manifest.json  what the outputs are a function of: their hashes, the hashes of the input records and raw files, params,
-                   code, wildcards. Deterministic, so a re-run that gives the same outputs gives the same bytes.
-    run.json       what this run was: time, memory, host, package versions, the manifest's hash, and a hash of itself.
+    manifest.json  what the outputs are a function of: their hashes, the hashes of the input records
+                   and raw files, params, code, wildcards. It is deterministic, so a re-run that
+                   gives the same outputs gives the same bytes.
+    run.json       what this run was: time, memory, host, package versions, the manifest's hash, and
+                   a hash of itself.
 
-Paths in a manifest are relative to its own folder, and raw files (a user's data) are named without their place, so a results
-folder can be moved and shown. Notable: records may come from strangers; they are bounded in size and name nothing outside
-their results folder's shape. Left out: writing them (wagle/runtime/job.py), and following the links from a table to the model
-(wagle/audit/audit.py and wagle/audit/lineage.py do that).
+Paths in a manifest are relative to its own folder, and raw files (a user's data) are named without
+their place, so a results folder can be moved and shown.
+
+Notable: records may come from strangers. They are bounded in size, and name nothing outside their
+results folder.
+Left out: writing them (wagle/runtime/job.py), and following a record's inputs down to the data
+(wagle/audit/record_graph.py).
 """
 
 import os
@@ -16,7 +21,7 @@ from pathlib import Path
 
 from wagle.errors import WagleError
 from wagle.runtime.files import (
-    AGAIN,
+    TO_MAKE_AGAIN,
     artifact_files,
     is_inside,
     json_text,
@@ -42,7 +47,10 @@ def _is_link(name) -> bool:
 
 
 def read_manifest(path: str | Path) -> dict:
-    """The manifest at `path`. Raises WagleError when it is missing, malformed, or names a path that it must not."""
+    """The manifest at `path`.
+
+    Raises WagleError when it is missing, malformed, or names a path that it must not.
+    """
     manifest = read_json(path)
     if (
         not isinstance(manifest, dict)
@@ -52,11 +60,11 @@ def read_manifest(path: str | Path) -> dict:
         raise WagleError(f"{path} has not format {FORMAT}", do="re-run with this version of wagle")
     for key in ("outputs", "inputs", "raw", "params", "wildcards"):
         if not isinstance(manifest.get(key), dict):
-            raise WagleError(f"{path} has no {key}", "a mapping", AGAIN)
+            raise WagleError(f"{path} has no {key}", "a mapping", TO_MAKE_AGAIN)
     if not isinstance(manifest.get("rule"), str) or not all(
         isinstance(v, str) for v in manifest["wildcards"].values()
     ):
-        raise WagleError(f"{path} has no rule, or wildcards that are no texts", do=AGAIN)
+        raise WagleError(f"{path} has no rule, or wildcards that are no texts", do=TO_MAKE_AGAIN)
     for name, entry in manifest["outputs"].items():
         fits = (
             isinstance(entry, dict)
@@ -67,58 +75,72 @@ def read_manifest(path: str | Path) -> dict:
             raise WagleError(
                 f"{path} lists the output {name[:200]!r}",
                 "a path below its folder, with sha256 and bytes",
-                AGAIN,
+                TO_MAKE_AGAIN,
             )
     for name, digest in manifest["inputs"].items():
         if not _is_hash(digest) or not _is_link(name):
             raise WagleError(
                 f"{path} lists the input {name[:200]!r}",
                 "another record's relative path and sha256",
-                AGAIN,
+                TO_MAKE_AGAIN,
             )
     for name, digest in manifest["raw"].items():
         if not _is_hash(digest) or not is_inside(name):
             raise WagleError(
-                f"{path} lists the raw file {name[:200]!r}", "a file's name and sha256", AGAIN
+                f"{path} lists the raw file {name[:200]!r}",
+                "a file's name and sha256",
+                TO_MAKE_AGAIN,
             )
     return manifest
 
 
 def read_run(path: str | Path) -> dict:
-    """The run record at `path`. Raises WagleError when a byte of it is not what was written."""
+    """The run record at `path`.
+
+    Raises WagleError when it is missing, malformed, or not byte for byte what its job wrote.
+    """
     run = read_json(path)
     if (
         not isinstance(run, dict)
         or not _is_hash(run.get("manifest_sha256"))
         or type(run.get("seconds")) not in (int, float)
     ):
-        raise WagleError(f"{path} is not a run record", do=AGAIN)
+        raise WagleError(f"{path} is not a run record", do=TO_MAKE_AGAIN)
     body = {key: value for key, value in run.items() if key != "sha256"}
     if (
         run.get("sha256") != sha256_text(json_text(body))
         or Path(path).read_bytes() != json_text(run).encode()
     ):
-        raise WagleError(f"{path} is not what its job wrote: its own hash differs", do=AGAIN)
+        raise WagleError(
+            f"{path} is not what its job wrote: its own hash differs", do=TO_MAKE_AGAIN
+        )
     return run
 
 
 def run_of(manifest: Path) -> dict:
-    """The run record beside `manifest`. Raises WagleError when it is altered, or another record's."""
+    """The run record beside `manifest`.
+
+    Raises WagleError when it is altered, or belongs to another record.
+    """
     run = read_run(manifest.with_name("run.json"))
     if run["manifest_sha256"] != sha256_file(manifest):
         raise WagleError(
-            f"{manifest} is not the record that run.json beside it belongs to", do=AGAIN
+            f"{manifest} is not the record that run.json beside it belongs to", do=TO_MAKE_AGAIN
         )
     return run
 
 
 def flat_paths(named) -> list[str]:
+    """All paths of a job's input: a list or mapping whose values are paths or lists of paths."""
     items = named.values() if isinstance(named, dict) else named
     return [p for item in items for p in ([item] if isinstance(item, (str, Path)) else item)]
 
 
 def short_names(paths: list[str]) -> list[str]:
-    """The paths by their last parts, as few as keep them apart: a user's folders are nobody's business."""
+    """The paths by their last parts, as few as keep them apart.
+
+    The folders of a user's data are private, so a record does not name them.
+    """
     parts = [Path(os.path.abspath(path)).parts[1:] for path in paths]
     for length in range(1, max(map(len, parts), default=0) + 1):
         names = ["/".join(p[-length:]) for p in parts]
@@ -128,9 +150,11 @@ def short_names(paths: list[str]) -> list[str]:
 
 
 def check_inputs(paths: list[str]) -> dict[str, str]:
-    """sha256 by path of every record and raw file among `paths`; artifacts are compared with their record, among `paths` too.
+    """sha256 by path of every record and raw file among `paths`.
 
-    Raises WagleError when an artifact's bytes are not those its own job recorded, or the record is not what its job wrote.
+    The artifacts among `paths` are compared with their records, which are there too. Raises
+    WagleError when an artifact's bytes are not those that its own job recorded, or when a record is
+    not what its job wrote.
     """
     hashes, listed, folders = {}, {}, {}
     for path in map(Path, paths):
@@ -151,13 +175,13 @@ def check_inputs(paths: list[str]) -> dict[str, str]:
                     do=f"delete {path} so that its job runs again",
                 )
         for file in artifact_files(path):
-            found = sha256_file(file)
+            digest = sha256_file(file)
             if owner is None:
-                hashes[str(file)] = found
-            elif listed.get(file) != found:
+                hashes[str(file)] = digest
+            elif listed.get(file) != digest:
                 raise WagleError(
                     f"{file} is not what {owner} recorded",
-                    f"sha256 {listed.get(file, '(not listed)')}, found {found}",
+                    f"sha256 {listed.get(file, '(not listed)')}, found {digest}",
                     f"delete {path} so that its job runs again, and find out who changed it",
                 )
     return hashes

@@ -10,14 +10,19 @@ import json
 from wagle.data.rows import read_rows
 from wagle.evaluation import protocols, scoring
 from wagle.experiment import tasks
-from wagle.runtime.files import read_json, write_json
+from wagle.runtime.files import LARGE_LIMIT, read_json, write_json
 from wagle.runtime.job import recorded
+
+
+def read_benchmarks(path):
+    return read_json(path, limit=LARGE_LIMIT, strict=False)
+
 
 READERS = {
     "tokens": ("scores", scoring.read_log),
     "reference": ("reference", scoring.read_log),
     "generations": ("generations", read_rows),
-    "benchmarks": ("benchmarks", read_json),
+    "benchmarks": ("benchmarks", read_benchmarks),
 }
 
 with recorded(snakemake) as part:

@@ -1,4 +1,4 @@
-"""Records: outputs appear whole or not at all, swapped inputs are noticed, same outputs give the same manifest."""
+"""Records: outputs appear whole or not at all, and the records tell when one was changed."""
 
 import errno
 import json
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from wagle.errors import WagleError
-from wagle.runtime.files import sha256_file
+from wagle.runtime.files import read_json, sha256_file
 from wagle.runtime.job import recorded
 from wagle.runtime.records import read_manifest
 
@@ -133,7 +133,7 @@ def test_logged_jobs_exit_with_one_line(tmp_path, capfd):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_full_or_read_only_disk_leaves_nothing_half_written(tmp_path, monkeypatch, capfd, code):
-    """Wherever the system refuses a write, the job ends with one line and no file under a final name."""
+    """Where the system refuses a write, the job ends with one line and no half-written file."""
     made = make(tmp_path / "a")
     before = {path.name: path.read_bytes() for path in made.iterdir() if path.is_file()}
     bad = job(tmp_path / "a", lr=2)
@@ -172,3 +172,19 @@ def test_raw_files_of_one_name_keep_apart(tmp_path):
         (tmp_path / folder / "rows.jsonl").write_text(folder)
     made = make(tmp_path / "a", [tmp_path / "x/rows.jsonl", tmp_path / "y/rows.jsonl"])
     assert set(read_manifest(made / "manifest.json")["raw"]) == {"x/rows.jsonl", "y/rows.jsonl"}
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", '"\\ud800"'])
+def test_a_strict_reading_takes_only_what_a_record_can_hold(tmp_path, text):
+    (tmp_path / "value.json").write_text(text)
+    with pytest.raises(WagleError, match="not readable JSON"):
+        read_json(tmp_path / "value.json")
+    read_json(tmp_path / "value.json", strict=False)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_json_file_over_the_limit_is_refused(tmp_path, strict):
+    (tmp_path / "value.json").write_text('"long"')
+    assert read_json(tmp_path / "value.json", limit=6, strict=strict) == "long"
+    with pytest.raises(WagleError, match="at most 5 bytes"):
+        read_json(tmp_path / "value.json", limit=5, strict=strict)

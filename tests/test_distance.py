@@ -1,4 +1,4 @@
-"""Distances of artifacts: numbers as numbers, everything else equal; Holm's correction against its definition."""
+"""Distances of artifacts, and Holm's correction against its definition."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from wagle.audit import compare
+from wagle.audit.compare import holm
 from wagle.audit.distance import distance
 
 
@@ -64,16 +64,16 @@ def test_tensors_and_masks(tmp_path):
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_its_definition(values):
-    found = compare.holm(values)
+    adjusted = holm(values)
     order = np.argsort(values, kind="stable")
     for rank, i in enumerate(order):
         expected = max(
             min(1.0, (len(values) - r) * values[j]) for r, j in enumerate(order[: rank + 1])
         )
-        assert found[i] == pytest.approx(expected)
-    assert all(a >= p for a, p in zip(found, values, strict=True))
+        assert adjusted[i] == pytest.approx(expected)
+    assert all(a >= p for a, p in zip(adjusted, values, strict=True))
 
 
 def test_holm_skips_what_is_no_comparison():
-    assert compare.holm([0.01, math.nan, 0.04])[0] == pytest.approx(0.02)
-    assert math.isnan(compare.holm([0.01, math.nan])[1])
+    assert holm([0.01, math.nan, 0.04])[0] == pytest.approx(0.02)
+    assert math.isnan(holm([0.01, math.nan])[1])

@@ -1,0 +1,16 @@
+"""`wagle validate`: is an experiment's config valid?"""
+
+import argparse
+
+HELP = "check an experiment's YAML file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config")
+
+
+def run(options) -> None:
+    from wagle.experiment import config, grid
+
+    settings = config.load(options.config)
+    print(f"{options.config}: valid, {len(grid.all_cells(settings))} cells")
