@@ -5,14 +5,17 @@ from wagle.runtime.warm import hand_over
 
 hand_over()
 
+import dataclasses
 import json
 
 import torch
 
-from wagle.data.rows import plain, read_rows
+from wagle.data.rows import read_rows, row_text
 from wagle.model import checkpoints
 from wagle.runtime.job import recorded
 from wagle.training.finetuning import finetune
+from wagle.training.options import TrainingOptions
+from wagle.training.resume import ResumeFolder
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
@@ -23,20 +26,19 @@ with recorded(snakemake) as part:
         for path in snakemake.input.rows
         if path.endswith("rows.jsonl")
     }
-    corpus = [plain(row) for role in spec.get("corpus", []) for row in splits[role]]
+    corpus = [row_text(row) for role in spec.get("corpus", []) for row in splits[role]]
     model, tokenizer = checkpoints.obtain(spec, corpus, spec.get("seed", 0))
     checkpoints.check_pair(model, tokenizer)
     if "pretrain" in spec:
         options = {key: value for key, value in spec["pretrain"].items() if key != "roles"}
         rows = [row for role in spec["pretrain"]["roles"] for row in splits[role]]
-        model, done = finetune(
+        model, summary = finetune(
             model,
             tokenizer,
             rows,
+            TrainingOptions.from_config(options),
             encoding=params["encoding"],
-            identity=part.identity,
-            resume=part.resume,
-            **options,
+            resume=ResumeFolder(part.resume, part.identity),
         )
-        print(json.dumps(done))
+        print(json.dumps(dataclasses.asdict(summary)))
     checkpoints.save(model, tokenizer, part.checkpoint)
