@@ -1,4 +1,4 @@
-"""The state of a stopped run is loaded whole, refused with any bit changed, ignored if another's."""
+"""The state of a stopped run is loaded whole, refused if a bit changed, ignored if another's."""
 
 import random
 

@@ -235,7 +235,7 @@ def test_steps_cover_each_forget_row_once_an_epoch_and_follow_the_seed():
 
 
 def test_memory_that_training_frees_stays_with_the_process():
-    """Resident pages after 256 MB were written and freed, in processes with and without the call."""
+    """Resident pages after 256 MB were written and freed, with and without the call."""
     code = """
 import sys, torch
 from wagle.runtime.memory import keep_freed
