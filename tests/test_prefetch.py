@@ -77,7 +77,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(checkpoint):
-    """URL of a hub that has the tiny checkpoint as some/model, and the names of downloaded files."""
+    """URL of a hub with the tiny checkpoint as some/model, and the names of downloaded files."""
     (checkpoint / "pytorch_model.bin").write_bytes(b"pickled weights")
     handler = type("ThisHub", (Hub,), {"folder": checkpoint, "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
