@@ -15,6 +15,7 @@ from wagle.data.encoding import encode_rows
 from wagle.errors import WagleError
 from wagle.model.losses import answer_loss
 from wagle.objectives import finetune, graddiff, npo
+from wagle.runtime.identity import ROOT
 from wagle.training.loop import TrainingData, fit
 from wagle.training.objective import Objective, load_objective
 from wagle.training.options import TrainingOptions
@@ -341,3 +342,18 @@ def test_refusals_are_drawn_once_per_row_by_seed(tokenizer, rows):
         for seed in (1, 1, 2)
     ]
     assert encoded[0] == encoded[1] != encoded[2]
+
+
+def test_every_training_key_of_the_schema_is_an_option():
+    """What the schema allows and from_config() refuses would fail only when its job starts."""
+    schema = json.loads((ROOT / "config" / "schema.json").read_text())["properties"]
+    models = schema["models"]["properties"]
+    scratch = models["base"]["oneOf"][-1]["properties"]
+    method = schema["methods"]["additionalProperties"]["properties"]
+    allowed = {
+        *(models["finetune"]["properties"].keys() - {"replay", "adapters"}),
+        *(scratch["pretrain"]["properties"].keys() - {"roles"}),
+        *(schema["unlearning"]["properties"].keys() - {"least_moved"}),
+        *(method.keys() - {"module", "options", "ratio"}),
+    }
+    assert allowed == {field.name for field in dataclasses.fields(TrainingOptions)}

@@ -92,13 +92,13 @@ def apply(spec: dict, rows: list[dict], origin: str) -> list[dict]:
     ]
 
 
-def _text(row: dict, column: str, where: str) -> str:
+def _text(row: dict, column: str, location: str) -> str:
     value = row.get(column)
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
         return " ".join(value)
     if not isinstance(value, str):
         raise WagleError(
-            f"{where}, column {column!r} holds {str(value)[:60]!r}", "a text or a list of texts"
+            f"{location}, column {column!r} holds {str(value)[:60]!r}", "a text or a list of texts"
         )
     return value
 
@@ -128,7 +128,7 @@ def _quiz_task(name: str) -> QuizTask:
     return QuizTask(template, config["doc_to_choice"])
 
 
-def _quiz_row(task_name: str, row: dict, where: str) -> dict:
+def _quiz_row(task_name: str, row: dict, location: str) -> dict:
     import jinja2
 
     task = _quiz_task(task_name)
@@ -136,5 +136,5 @@ def _quiz_row(task_name: str, row: dict, where: str) -> dict:
         return {"question": task.template.render(row), "answer": task.letters[row["answer"]]}
     except (jinja2.UndefinedError, KeyError, IndexError, TypeError) as error:
         raise WagleError(
-            f"{where} is no question of {task_name}: {error}", "question, choices and answer"
+            f"{location} is no question of {task_name}: {error}", "question, choices and answer"
         ) from None

@@ -144,32 +144,36 @@ def check_rows(role: str, rows: list[dict], origin: str) -> None:
         raise WagleError(f"split {role} ({origin}) is empty")
     types = columns(role, rows)
     for number, row in enumerate(rows):
-        where = f"split {role} ({origin}), row {number}"
-        for column, kind in types.items():
+        location = f"split {role} ({origin}), row {number}"
+        for column, column_type in types.items():
             if column not in row:
                 raise WagleError(
-                    f"{where} has no column {column!r}; it has {', '.join(map(str, row))}"
+                    f"{location} has no column {column!r}; it has {', '.join(map(str, row))}"
                 )
             value = row[column]
-            if kind is int:
+            if column_type is int:
                 limit = len(row["choices"]) if isinstance(row.get("choices"), list) else 2
                 if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < limit:
                     raise WagleError(
-                        f"{where}, column {column!r} holds {str(value)[:60]!r}",
+                        f"{location}, column {column!r} holds {str(value)[:60]!r}",
                         f"an integer from 0 to {limit - 1}",
                     )
                 continue
-            texts = value if kind is list else [value]
+            texts = value if column_type is list else [value]
             if (
                 not isinstance(texts, list)
                 or not texts
                 or not all(isinstance(t, str) and t.strip() for t in texts)
             ):
-                what = "a list of non-empty texts" if kind is list else "a non-empty text"
-                raise WagleError(f"{where}, column {column!r} holds {str(value)[:60]!r}", what)
+                expected = (
+                    "a list of non-empty texts" if column_type is list else "a non-empty text"
+                )
+                raise WagleError(
+                    f"{location}, column {column!r} holds {str(value)[:60]!r}", expected
+                )
             if any(len(text) > MAX_FIELD for text in texts):
                 raise WagleError(
-                    f"{where}, column {column!r} is longer than {MAX_FIELD} characters"
+                    f"{location}, column {column!r} is longer than {MAX_FIELD} characters"
                 )
 
 

@@ -142,17 +142,17 @@ def obtain(spec: dict, corpus: list[str], seed: int) -> Pretrained:
         ) from None
 
 
-def folder(spec: dict, kind: str) -> str:
+def folder(spec: dict, expected: str) -> str:
     """The local folder of a model that is copied as it is.
 
     spec: a config block with `path`, or with `name` and `revision` of a model on the hub.
-    kind: what is expected there, for messages.
+    expected: what should be there, for messages.
 
     Raises WagleError when there is no such folder, or the model cannot be fetched.
     """
     if spec["source"] == "path":
         if not Path(spec["path"]).is_dir():
-            raise WagleError(f"path {spec['path']!r} is not a folder", kind)
+            raise WagleError(f"path {spec['path']!r} is not a folder", expected)
         return spec["path"]
     from huggingface_hub import snapshot_download
 
@@ -160,7 +160,9 @@ def folder(spec: dict, kind: str) -> str:
         return snapshot_download(spec["name"], revision=spec["revision"])
     except (OSError, ValueError) as error:
         raise WagleError(
-            f"{spec['name']} could not be fetched: {error}", kind, "check the name and the network"
+            f"{spec['name']} could not be fetched: {error}",
+            expected,
+            "check the name and the network",
         ) from None
 
 
