@@ -1,4 +1,4 @@
-"""Raw rows into texts, passages and quiz questions; and the cuts that an entry under data.splits can make."""
+"""Raw rows into texts, passages and quiz questions, and how data.splits selects rows."""
 
 import pytest
 
