@@ -34,7 +34,6 @@ rule collect:
 rule table:
     input:
         metrics=COLLECTED,
-        published=f"config/published/{TABLE}-{TASK}.csv",
     output:
         wide=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.csv",
         long=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_long.csv",
@@ -56,7 +55,8 @@ rule table:
     params:
         task=TASK,
         cells=fixed(canonical([cell.id for cell in grid.table_cells(config)])),
-        code=code("table.py"),
+        published=f"{TABLE}-{TASK}",
+        code=code("table.py", f"wagle/assets/published/{TABLE}-{TASK}.csv"),
     script:
         "../workflow/scripts/table.py"
 
@@ -195,7 +195,6 @@ rule report:
         runtime=10,
     params:
         experiment=fixed(canonical([config["experiment"], TASK, experiment.about(config), PROTOCOLS, DRAWN])),
-        template=identity.file_hash("workflow/report/report.html.j2"),
-        code=code("report.py"),
+        code=code("report.py", "wagle/assets/report.html.j2"),
     script:
         "../workflow/scripts/report.py"

@@ -7,8 +7,8 @@ import pytest
 
 from wagle.errors import WagleError
 from wagle.reporting import examples, figures, frames, published, tables, timing
+from wagle.runtime import assets
 from wagle.runtime.files import json_text, sha256_file, write_json
-from wagle.runtime.identity import ROOT
 
 HEAD = "method,selection,metric,value,source\n"
 
@@ -55,7 +55,7 @@ def test_shipped_published_files_cover_their_tables_and_invent_nothing():
     for name, layout in {"table1-tofu": tables.PAPER, **{f"{t}-{k}": v for t, k, v in (
         ("table2", "wmdp", tables.suites.LAYOUTS["wmdp"]), ("table3", "whp", tables.suites.LAYOUTS["whp"]),
         ("table3", "detox", tables.suites.LAYOUTS["detox"]))}}.items():  # fmt: skip
-        frame = published.read(ROOT / "config" / "published" / f"{name}.csv")
+        frame = published.read(assets.path(f"published/{name}.csv"))
         assert set(frame["metric"]) == {metric for group in layout.values() for metric in group}
         assert (
             frame["value"].isna().all()

@@ -114,8 +114,6 @@ def _scratch(root: Path, folder: Path, config: dict) -> Path:
     for entry in Path.cwd().iterdir():
         if entry.name not in ("results", ".snakemake", "config.json"):
             (folder / entry.name).symlink_to(entry)
-    if not (folder / "config").exists():
-        (folder / "config").symlink_to(identity.ROOT / "config")
     data = config.get("data_dir")
     (folder / "config.json").write_text(
         json.dumps(config | {"data_dir": data and os.path.abspath(data)}), encoding="utf-8"
@@ -131,7 +129,7 @@ def _run(folder: Path, copy: Path, record: Record, rules: list[str]) -> str:
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WAGLE_WARM": "0"}
     env.pop("WAGLE_FINGERPRINT", None)
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(identity.ROOT / "Snakefile"), "--directory", str(folder),
+        sys.executable, "-m", "snakemake", "--snakefile", str(identity.workflow_folder() / "Snakefile"), "--directory", str(folder),
         "--configfile", str(folder / "config.json"), "--cores", str(threads if isinstance(threads, int) and threads > 0 else 1),
         "--workflow-profile", "none", "--rerun-triggers", "mtime", "--notemp", "--show-failed-logs", "--quiet", "rules",
         "--allowed-rules", *sorted(set(rules)), "--", str(target),

@@ -79,7 +79,7 @@ def _copy_results(root: Path, records: dict[str, Record], target: Path) -> None:
 def _copy_sources(target: Path) -> None:
     target.mkdir(parents=True)
     for name in SOURCES:
-        source = identity.ROOT / name
+        source = identity.workflow_folder() / name
         if source.is_dir():
             shutil.copytree(
                 source, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")

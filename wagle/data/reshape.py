@@ -12,7 +12,7 @@ A last passage shorter than the others is dropped, as is a blank row of a stream
 import functools
 
 from wagle.errors import WagleError
-from wagle.runtime import identity
+from wagle.runtime import assets
 
 
 def pick(spec: dict, rows: list[dict], origin: str) -> list[dict]:
@@ -84,17 +84,11 @@ def passages(texts: list[str], words: int) -> list[list[str]]:
 
 @functools.cache
 def _asked(task: str):
-    """The prompt template of harness task `task` (config/harness)."""
+    """The prompt template of harness task `task` (wagle/assets/harness)."""
     import jinja2
     import yaml
 
-    path = identity.ROOT / "config" / "harness" / f"{task}.yaml"
-    if not path.is_file():
-        raise WagleError(
-            f"no harness task {task!r}",
-            f"one of {', '.join(sorted(p.stem for p in path.parent.glob('*.yaml')))}",
-        )
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = yaml.safe_load(assets.text(f"harness/{task}.yaml", "harness task"))
     environment = jinja2.Environment(
         autoescape=False, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )

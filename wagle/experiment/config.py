@@ -1,7 +1,7 @@
 """Read an experiment's config and refuse what it must not say.
 
 A config is one YAML file, complete in itself: there are no defaults merged in from elsewhere, so what a run did can be
-read off one page. `config/schema.json` lists every key. Errors name the key, where it stands and what is allowed.
+read off one page. `wagle/assets/schema.json` lists every key. Errors name the key, where it stands and what is allowed.
 """
 
 import difflib
@@ -13,10 +13,9 @@ from wagle.data.prompts import check_template
 from wagle.errors import WagleError
 from wagle.experiment.cells import WITHOUT_SCORE
 from wagle.experiment.splits import parts
-from wagle.runtime import identity
+from wagle.runtime import assets, identity
 
 MAX_BYTES, MAX_VALUES, MAX_DEPTH = 2**20, 20_000, 50
-SCHEMA = identity.ROOT / "config" / "schema.json"
 
 
 def load(path: str | Path, data_dir: str | None = None) -> dict:
@@ -80,7 +79,7 @@ def validate(config, name: str = "config") -> None:
     """Raise WagleError unless `config` fits the schema and its names hang together."""
     import jsonschema
 
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    schema = json.loads(assets.text("schema.json"))
     errors = sorted(
         jsonschema.Draft202012Validator(schema).iter_errors(config),
         key=lambda e: list(map(str, e.path)),
@@ -88,7 +87,7 @@ def validate(config, name: str = "config") -> None:
     if errors:
         raise WagleError(
             "; ".join(f"{name}: {_explain(error)}" for error in errors[:5]),
-            do="see config/schema.json",
+            do="see wagle/assets/schema.json",
         )
     _check_names(config, name)
 
@@ -217,7 +216,7 @@ def _check_splits(config: dict, name: str) -> None:
         if key not in evaluation:
             raise WagleError(
                 f"{name}: task {config['task']} has no evaluation.{key}",
-                do="see config/schema.json",
+                do="see wagle/assets/schema.json",
             )
     asked = dict.fromkeys(needed, f"task {config['task']}")
     asked |= dict.fromkeys(

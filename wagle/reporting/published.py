@@ -1,6 +1,6 @@
 """The paper's own cells beside ours. A cell that nobody has read off the paper yet is blank, and stays blank here.
 
-config/published/<table>.csv has one row a cell: method, selection, metric, value, source (where the number was read).
+wagle/assets/published/<table>.csv has one row a cell: method, selection, metric, value, source (where the number was read).
 """
 
 from pathlib import Path

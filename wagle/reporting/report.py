@@ -5,7 +5,7 @@ import re
 
 import jinja2
 
-from wagle.runtime import identity
+from wagle.runtime import assets
 
 FIGURES = {
     "sparsity_sweep": "Fig. 1. Unlearning efficacy and utility against nominal sparsity (Wanda freezes linear layers only).",
@@ -53,9 +53,8 @@ def _inline(svg: str, number: int) -> str:
 def page(experiment: str, task: str, about: dict[str, str], tables: dict[str, tuple[str, str]], figures: dict[str, str], *,
          claims: str, timing: str, examples: list[str]) -> str:  # fmt: skip
     """The page from Markdown tables (by protocol: the table, and the same beside the published cells) and SVG texts by figure."""
-    template = (identity.ROOT / "workflow/report/report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(template).render(
+    return environment.from_string(assets.text("report.html.j2")).render(
         experiment=experiment,
         about=about,
         title=TITLES[task],

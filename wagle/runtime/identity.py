@@ -5,7 +5,8 @@ rule carries `code_identity(...)`, a hash over the syntax trees of the script an
 reaches through static imports, and `canonical(block)`, one JSON text with sorted keys for each config block that it
 reads. Comments, docstrings, formatting, time stamps and fresh clones change neither.
 
-Notable: modules loaded by name (a score, an objective) are not static imports; the rule names them as further roots.
+Notable: modules loaded by name (a score, an objective) are not static imports, and files of wagle/assets/ are no modules;
+a rule names both as further roots. Scripts lie in the workflow's folder, which is not where an installed library lies.
 Left out: packages from outside the project; their versions are part of each job's run record instead.
 Standard library only, for every Snakemake process imports this file.
 """
@@ -14,12 +15,32 @@ import ast
 import functools
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
 from wagle.errors import WagleError
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = Path(__file__).resolve().parent.parent
+ROOT = PACKAGE.parent  # the checkout, or site-packages where wagle is installed
+WORKFLOW = "WAGLE_WORKFLOW"  # the variable in which a run hands its workflow's folder to its jobs
+
+
+def workflow_folder() -> Path:
+    """The folder of Snakefile, rules/ and workflow/scripts/: the run's own, else this checkout, else the current folder.
+
+    Raises WagleError where there is none, such as for an installed wagle outside a checkout.
+    """
+    if named := os.environ.get(WORKFLOW):
+        return Path(named)
+    for folder in (ROOT, Path.cwd()):
+        if (folder / "Snakefile").is_file() and (folder / "workflow" / "scripts").is_dir():
+            return folder
+    raise WagleError(
+        f"no workflow in {Path.cwd()}, and none beside the installed library",
+        "the folder of a checkout, with Snakefile, rules/ and workflow/",
+        f"start this there, or name that folder in {WORKFLOW}",
+    )
 
 
 def canonical(value) -> str:
@@ -29,18 +50,19 @@ def canonical(value) -> str:
     )
 
 
+def _outside() -> list[Path]:
+    """Folders in which a user's own modules may lie: the current one and the import path, without installed packages."""
+    named = [Path(p) for p in sys.path if p and "site-packages" not in p and "lib/python" not in p]
+    return [Path.cwd(), *named]
+
+
 def module_file(module: str) -> Path | None:
     """Path of a project module such as `wagle.attribution.topk`, or of a user's module on the import path; None if there is none.
 
-    Only plain source files count. Installed third-party packages (anything under site-packages) give None.
+    Only plain source files count. Installed packages other than wagle itself (anything under site-packages) give None.
     """
     parts = module.split(".")
-    roots = [
-        ROOT,
-        Path.cwd(),
-        *(Path(p) for p in sys.path if p and "site-packages" not in p and "lib/python" not in p),
-    ]
-    for root in roots:
+    for root in [ROOT] if parts[0] == PACKAGE.name else _outside():
         stem = root.joinpath(*parts)
         for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
             if candidate.is_file():
@@ -66,11 +88,14 @@ def _tree(path: Path) -> ast.Module:
 
 @functools.cache
 def _digest(path: Path) -> str:
-    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest()
+    content = ast.dump(_tree(path)).encode() if path.suffix == ".py" else path.read_bytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 @functools.cache
 def _imports(path: Path) -> tuple[str, ...]:
+    if path.suffix != ".py":
+        return ()
     names = set()
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
@@ -78,11 +103,9 @@ def _imports(path: Path) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:  # relative import: resolve against the package that holds this file
-                package = (
-                    path.resolve().relative_to(ROOT).parts[: -node.level]
-                    if ROOT in path.resolve().parents
-                    else ()
-                )
+                above = [root for root in (ROOT, *_outside()) if root in path.parents]
+                root = max(above, key=lambda root: len(root.parts), default=path.parent)
+                package = path.relative_to(root).parts[: -node.level]
                 base = ".".join([*package, *([base] if base else [])])
             names.add(base)
             names.update(
@@ -92,14 +115,18 @@ def _imports(path: Path) -> tuple[str, ...]:
 
 
 def closure(*roots: str) -> dict[str, Path]:
-    """Project files reachable by static imports from `roots` (module names or paths of scripts), by name."""
+    """Project files reachable by static imports from `roots`, by name.
+
+    A root is a module's name, a script's path in the workflow's folder, or a path of package data such as
+    wagle/assets/report.html.j2.
+    """
     found: dict[str, Path] = {}
     pending = list(roots)
     while pending:
         name = pending.pop()
         if name in found:
             continue
-        path = ROOT / name if name.endswith(".py") else module_file(name)
+        path = _file(name) if "/" in name or name.endswith(".py") else module_file(name)
         if path is None or not path.is_file():
             if name in roots:
                 raise WagleError(
@@ -111,6 +138,10 @@ def closure(*roots: str) -> dict[str, Path]:
         found[name] = path
         pending.extend(_imports(path))
     return found
+
+
+def _file(name: str) -> Path:
+    return (ROOT if name.startswith(f"{PACKAGE.name}/") else workflow_folder()) / name
 
 
 @functools.cache
@@ -166,11 +197,10 @@ def keyword_options(module: str, function: str) -> tuple[str, ...]:
 
 @functools.cache
 def _project_digest() -> str:
-    files = sorted([*ROOT.glob("wagle/**/*.py"), *ROOT.glob("workflow/scripts/*.py")])
-    rules = sorted([ROOT / "Snakefile", *ROOT.glob("rules/*.smk")])
-    text = [_digest(path) for path in files] + [
-        hashlib.sha256(path.read_bytes()).hexdigest() for path in rules
-    ]
+    workflow = workflow_folder()
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files += [*workflow.glob("workflow/scripts/*.py"), *workflow.glob("rules/*.smk")]
+    text = [_digest(path) for path in [*sorted(files), workflow / "Snakefile"]]
     return hashlib.sha256("".join(text).encode()).hexdigest()
 
 
@@ -179,8 +209,3 @@ def fingerprint(config: dict, *modules: str) -> str:
     return hashlib.sha256(
         (canonical(config) + _project_digest() + code_identity(*modules)).encode()
     ).hexdigest()
-
-
-def file_hash(path: str) -> str:
-    """sha256 of a project file that is not code, such as a report's template."""
-    return hashlib.sha256((ROOT / path).read_bytes()).hexdigest()

@@ -8,6 +8,7 @@ hand_over()
 import json
 
 from wagle.reporting import frames, published, tables
+from wagle.runtime import assets
 from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
@@ -19,6 +20,7 @@ with recorded(snakemake) as part:
     tables.wide(summary, layout).to_csv(part.wide, index=False)
     part.markdown.write_text(tables.markdown(summary, layout), encoding="utf-8")
     part.latex.write_text(tables.latex(summary, layout), encoding="utf-8")
-    compared = published.beside(summary, published.read(snakemake.input.published))
+    known = published.read(assets.path(f"published/{snakemake.params.published}.csv"))
+    compared = published.beside(summary, known)
     compared.to_csv(part.published, index=False)
     part.published_markdown.write_text(frames.markdown(compared), encoding="utf-8")
