@@ -64,7 +64,7 @@ def test_a_job_notices_code_changed_after_planning(project):
 
 
 def test_a_runs_fingerprint_covers_modules_from_outside(project, monkeypatch):
-    monkeypatch.setattr(identity, "_project_digest", lambda: "the project's own code")
+    monkeypatch.setattr(identity, "_project_digest", lambda hosted: "the project's own code")
     folder, fresh = project
     before = identity.fingerprint({}, "first")
     (folder / "top.py").write_text("def g(x):\n    return x * 2\n")

@@ -517,7 +517,7 @@ def test_the_papers_grid_plans_whole(project):
 def test_an_edit_during_a_run_stops_its_jobs(project):
     """A job inherits the run's fingerprint; with another config or code it refuses to plan."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")}
-    env |= {"PYTHONPATH": str(project.folder), "WAGLE_FINGERPRINT": "0" * 64}
+    env |= {"PYTHONPATH": str(project.folder), "WAGLE_FINGERPRINT": f"tiny={'0' * 64}"}
     command = [sys.executable, "-m", "snakemake", "-n", "--configfile", "tiny.yaml"]
     done = subprocess.run(
         command, cwd=project.folder, env=env, capture_output=True, text=True, check=False

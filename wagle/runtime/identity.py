@@ -23,6 +23,7 @@ from wagle.errors import WagleError
 
 PACKAGE = Path(__file__).resolve().parent.parent
 ROOT = PACKAGE.parent  # the checkout, or site-packages where wagle is installed
+RUN = "WAGLE_FINGERPRINT"  # the variable in which a run hands its fingerprints to its jobs
 WORKFLOW = "WAGLE_WORKFLOW"  # the variable in which a run hands its workflow's folder to its jobs
 
 
@@ -196,16 +197,30 @@ def keyword_options(module: str, function: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def _project_digest() -> str:
-    workflow = workflow_folder()
+def _project_digest(hosted: bool) -> str:
     files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    files += [*workflow.glob("workflow/scripts/*.py"), *workflow.glob("rules/*.smk")]
-    text = [_digest(path) for path in [*sorted(files), workflow / "Snakefile"]]
-    return hashlib.sha256("".join(text).encode()).hexdigest()
+    if not hosted:
+        for pattern in ("Snakefile", "rules/*.smk", "workflow/scripts/*.py"):
+            files += workflow_folder().glob(pattern)
+    return hashlib.sha256("".join(map(_digest, sorted(files))).encode()).hexdigest()
 
 
-def fingerprint(config: dict, *modules: str) -> str:
-    """One hash over a config, all of the project's code and outside `modules`: equal for the jobs of a run that nobody edited."""
+def fingerprint(config: dict, *modules: str, hosted: bool = False) -> str:
+    """One hash over a config, all of the project's code and outside `modules`: equal for the jobs of a run that nobody edited.
+
+    Nobody edits the workflow's own files where they are `hosted`, and not all of them are at hand.
+    """
     return hashlib.sha256(
-        (canonical(config) + _project_digest() + code_identity(*modules)).encode()
+        (canonical(config) + _project_digest(hosted) + code_identity(*modules)).encode()
     ).hexdigest()
+
+
+def same_run(experiment: str, fingerprint: str) -> bool:
+    """Is `fingerprint` the one with which this run began? The first process of a run notes it for its jobs.
+
+    By experiment, for a workflow may include this one several times, with a config each.
+    """
+    noted = dict(part.split("=") for part in os.environ.get(RUN, "").split() if "=" in part)
+    first = noted.setdefault(experiment, fingerprint)
+    os.environ[RUN] = " ".join(f"{name}={value}" for name, value in sorted(noted.items()))
+    return first == fingerprint

@@ -116,6 +116,15 @@ def _logged(log: str | None):
             sys.stderr.flush()
 
 
+def own_name(rule: str) -> str:
+    """The rule's name here, where a workflow that includes this one renamed it by a pattern in WAGLE_RULES."""
+    for pattern in sorted(os.environ.get("WAGLE_RULES", "").split(), key=len, reverse=True):
+        before, _, after = pattern.partition("*")
+        if rule.startswith(before) and rule.endswith(after):
+            return rule[len(before) : len(rule) - len(after)]
+    return rule
+
+
 @contextlib.contextmanager
 def recorded(job):
     """Run one job: yields a namespace with a temporary path for each named output (all but `manifest`).
@@ -165,7 +174,7 @@ def recorded(job):
                 }
         manifest = {
             "format": FORMAT,
-            "rule": job.rule,
+            "rule": own_name(job.rule),
             "wildcards": dict(job.wildcards.items()),
             "inputs": {
                 os.path.relpath(path, base): digest
