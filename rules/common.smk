@@ -6,21 +6,15 @@ import re
 from wagle.errors import WagleError
 from wagle.experiment import cells, claims_file, grid, splits
 from wagle.experiment import config as experiment
-from wagle.runtime import identity
+from wagle.runtime import handover, identity
 from wagle.runtime.identity import canonical
 
 # The scripts' code is part of each job's identity, and they lie in this workflow's folder, wherever wagle is installed.
 # Of a workflow that is included straight from a host, Snakemake keeps copies: of those files that were asked for.
 HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
 HOSTED = "://" in HERE
-os.environ[identity.WORKFLOW] = os.path.dirname(os.path.dirname(workflow.source_path("common.smk")) if HOSTED else HERE)
-
-# With --sdm conda a job's Python has no wagle of its own: it imports the checkout's, as this process does.
-if "site-packages" not in str(identity.ROOT) and str(identity.ROOT) not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(identity.ROOT)]))
-
-# A workflow that includes this one may give the rules other names (`use rule * from wagle as wagle_*`); records keep the own ones.
-os.environ["WAGLE_RULES"] = " ".join({*os.environ.get("WAGLE_RULES", "").split(), workflow.modifier.modify_rulename("*")})
+FOLDER = os.path.dirname(os.path.dirname(workflow.source_path("common.smk")) if HOSTED else HERE)
+handover.begin(FOLDER, workflow.modifier.modify_rulename("*"))
 
 try:
     experiment.validate(config, ", ".join(map(str, workflow.configfiles)) or "config")
@@ -45,15 +39,11 @@ TABLE = {"tofu": "table1", "wmdp": "table2", "whp": "table3", "detox": "table3"}
 # A run whose config or code is edited while its jobs are queued must not mix versions: jobs inherit the first
 # fingerprint and compare. Each job also checks the code of its own rule when it starts (wagle/runtime/records.py).
 OUTSIDE = [options["module"] for group in (METHODS, SELECTIONS) for options in group.values() if "module" in options]
-if not identity.same_run(config["experiment"], identity.fingerprint(config, *OUTSIDE, hosted=HOSTED)):
+if not handover.same_run(config["experiment"], identity.fingerprint(config, *OUTSIDE, hosted=HOSTED)):
     raise WorkflowError(
         "The config or the code changed while this run was under way. Expected: both as they were when it started. "
         "To do: let it stop, then start Snakemake again; it re-plans with the new ones."
     )
-
-# Local runs start small jobs in a warm process (wagle/runtime/warm.py); WAGLE_WARM=0 switches that off. On a cluster each job, in a group
-# too, is a job step of its own, which would end such a process with itself.
-os.environ.setdefault("WAGLE_WARM", str(os.getpid()))
 
 
 wildcard_constraints:

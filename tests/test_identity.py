@@ -3,14 +3,14 @@
 import pytest
 
 from wagle.errors import WagleError
-from wagle.runtime import identity
+from wagle.runtime import handover, identity
 
 FIRST = "import top\n\ndef f(x):\n    return top.g(x)\n"
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    monkeypatch.setenv(identity.WORKFLOW, str(tmp_path))
+    monkeypatch.setenv(handover.WORKFLOW, str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first.py").write_text(FIRST)
     (tmp_path / "top.py").write_text("import json\n\ndef g(x):\n    return x + 1\n")
@@ -137,8 +137,8 @@ def test_an_installed_wagle_counts_no_package_beside_it_as_the_projects(project,
 
 
 def test_without_a_workflow_the_error_says_where_to_start(tmp_path, monkeypatch):
-    monkeypatch.delenv(identity.WORKFLOW, raising=False)
-    monkeypatch.setattr(identity, "ROOT", tmp_path / "site-packages")
+    monkeypatch.delenv(handover.WORKFLOW, raising=False)
+    monkeypatch.setattr(handover, "ROOT", tmp_path / "site-packages")
     monkeypatch.chdir(tmp_path)
     identity.code_identity.cache_clear()
     with pytest.raises(WagleError, match=r"no workflow in .* Expected: the folder of a checkout"):

@@ -13,15 +13,15 @@ from test_workflow import MY_OBJECTIVE, MY_SCORE, PARTS, tiny
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import read_manifest
 
-PLAIN = '''configfile: "mine.yaml"
+PLAIN = """configfile: "mine.yaml"
 
 module wagle:
     snakefile: "{root}/Snakefile"
     config: config
 
 use rule * from wagle
-'''
-TWICE = '''configfile: "mine.yaml"
+"""
+TWICE = """configfile: "mine.yaml"
 
 module first:
     snakefile: "{root}/Snakefile"
@@ -40,15 +40,15 @@ rule both:
         rules.first_all.input,
         rules.second_all.input,
         rules.second_audit.output,
-'''
-HOSTED = '''configfile: "mine.yaml"
+"""
+HOSTED = """configfile: "mine.yaml"
 
 module wagle:
     snakefile: github("somebody/wagle", path="Snakefile", commit="{commit}")
     config: config
 
 use rule * from wagle as wagle_*
-'''
+"""
 
 
 @pytest.fixture
@@ -117,7 +117,9 @@ def test_straight_from_a_host(including, tmp_path):
             "GIT_CONFIG_VALUE_0": "https://github.com/somebody/", "XDG_CACHE_HOME": str(tmp_path / "cache")}  # fmt: skip
     snakefile = HOSTED.format(commit=git("rev-parse", "HEAD"))
     run(snakefile, "--until", "wagle_check_data", **here)
-    left = run(snakefile, "--dry-run", "--quiet", "rules", **here)  # with the copies that the run left
+    left = run(
+        snakefile, "--dry-run", "--quiet", "rules", **here
+    )  # with the copies that the run left
     assert "\nwagle_report " in left and "\nwagle_split " not in left
     record = read_manifest(folder / "results/tiny/data/check/manifest.json")
     assert record["rule"] == "check_data"

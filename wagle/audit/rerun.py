@@ -22,7 +22,7 @@ from wagle.audit import audit
 from wagle.audit.audit import Record
 from wagle.audit.distance import distance
 from wagle.errors import WagleError
-from wagle.runtime import identity
+from wagle.runtime import handover
 from wagle.runtime.files import read_json, sha256_file
 from wagle.runtime.records import read_manifest, read_run
 
@@ -125,11 +125,11 @@ def _run(folder: Path, copy: Path, record: Record, rules: list[str]) -> str:
     """Run one job in the scratch folder; the last lines of what it said where it failed, else nothing."""
     threads = (record.run or {}).get("threads")
     target = copy.relative_to(folder) / record.folder / "manifest.json"
-    paths = [str(identity.ROOT), str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(handover.ROOT), str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WAGLE_WARM": "0"}
     env.pop("WAGLE_FINGERPRINT", None)
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(identity.workflow_folder() / "Snakefile"), "--directory", str(folder),
+        sys.executable, "-m", "snakemake", "--snakefile", str(handover.workflow_folder() / "Snakefile"), "--directory", str(folder),
         "--configfile", str(folder / "config.json"), "--cores", str(threads if isinstance(threads, int) and threads > 0 else 1),
         "--workflow-profile", "none", "--rerun-triggers", "mtime", "--notemp", "--show-failed-logs", "--quiet", "rules",
         "--allowed-rules", *sorted(set(rules)), "--", str(target),

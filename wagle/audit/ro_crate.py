@@ -22,7 +22,7 @@ from pathlib import Path
 from wagle.audit import audit
 from wagle.audit.audit import Record
 from wagle.errors import WagleError
-from wagle.runtime import identity
+from wagle.runtime import handover
 from wagle.runtime.files import json_text, sha256_file, write_json
 from wagle.runtime.records import FORMAT
 
@@ -79,7 +79,7 @@ def _copy_results(root: Path, records: dict[str, Record], target: Path) -> None:
 def _copy_sources(target: Path) -> None:
     target.mkdir(parents=True)
     for name in SOURCES:
-        source = identity.workflow_folder() / name
+        source = handover.workflow_folder() / name
         if source.is_dir():
             shutil.copytree(
                 source, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")

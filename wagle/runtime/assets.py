@@ -15,9 +15,7 @@ def path(name: str, what: str = "file of the library") -> Path:
     found = FOLDER / name
     if not found.is_file():
         known = sorted(file.stem for file in found.parent.glob("*" + found.suffix))
-        raise WagleError(
-            f"no {what} {found.stem!r}", f"one of {', '.join(known) or 'none'}"
-        )
+        raise WagleError(f"no {what} {found.stem!r}", f"one of {', '.join(known) or 'none'}")
     return found
 
 

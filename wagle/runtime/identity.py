@@ -15,33 +15,11 @@ import ast
 import functools
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 
 from wagle.errors import WagleError
-
-PACKAGE = Path(__file__).resolve().parent.parent
-ROOT = PACKAGE.parent  # the checkout, or site-packages where wagle is installed
-RUN = "WAGLE_FINGERPRINT"  # the variable in which a run hands its fingerprints to its jobs
-WORKFLOW = "WAGLE_WORKFLOW"  # the variable in which a run hands its workflow's folder to its jobs
-
-
-def workflow_folder() -> Path:
-    """The folder of Snakefile, rules/ and workflow/scripts/: the run's own, else this checkout, else the current folder.
-
-    Raises WagleError where there is none, such as for an installed wagle outside a checkout.
-    """
-    if named := os.environ.get(WORKFLOW):
-        return Path(named)
-    for folder in (ROOT, Path.cwd()):
-        if (folder / "Snakefile").is_file() and (folder / "workflow" / "scripts").is_dir():
-            return folder
-    raise WagleError(
-        f"no workflow in {Path.cwd()}, and none beside the installed library",
-        "the folder of a checkout, with Snakefile, rules/ and workflow/",
-        f"start this there, or name that folder in {WORKFLOW}",
-    )
+from wagle.runtime.handover import PACKAGE, ROOT, workflow_folder
 
 
 def canonical(value) -> str:
@@ -213,14 +191,3 @@ def fingerprint(config: dict, *modules: str, hosted: bool = False) -> str:
     return hashlib.sha256(
         (canonical(config) + _project_digest(hosted) + code_identity(*modules)).encode()
     ).hexdigest()
-
-
-def same_run(experiment: str, fingerprint: str) -> bool:
-    """Is `fingerprint` the one with which this run began? The first process of a run notes it for its jobs.
-
-    By experiment, for a workflow may include this one several times, with a config each.
-    """
-    noted = dict(part.split("=") for part in os.environ.get(RUN, "").split() if "=" in part)
-    first = noted.setdefault(experiment, fingerprint)
-    os.environ[RUN] = " ".join(f"{name}={value}" for name, value in sorted(noted.items()))
-    return first == fingerprint

@@ -33,6 +33,7 @@ from wagle.runtime.files import (
     sha256_text,
     write_json,
 )
+from wagle.runtime.handover import own_name
 from wagle.runtime.records import FORMAT, check_inputs, flat_paths, short_names
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "scipy", "scikit-learn", "pandas",
@@ -114,15 +115,6 @@ def _logged(log: str | None):
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-
-
-def own_name(rule: str) -> str:
-    """The rule's name here, where a workflow that includes this one renamed it by a pattern in WAGLE_RULES."""
-    for pattern in sorted(os.environ.get("WAGLE_RULES", "").split(), key=len, reverse=True):
-        before, _, after = pattern.partition("*")
-        if rule.startswith(before) and rule.endswith(after):
-            return rule[len(before) : len(rule) - len(after)]
-    return rule
 
 
 @contextlib.contextmanager
