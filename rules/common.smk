@@ -257,6 +257,11 @@ def suite_options():
     return {key: config["evaluation"][key] for key in ("generation", "harness", "perplexity") if key in config["evaluation"]}
 
 
+def harness_files():
+    """Prompts of the harness tasks that read a local file: package data, and so part of the code's identity."""
+    return [f"wagle/assets/harness/{task}.yaml" for task in suite_options().get("harness", {}).get("local", [])]
+
+
 # --- inputs and params of paper.smk ---
 
 
