@@ -20,11 +20,11 @@ import functools
 from typing import NamedTuple
 
 from wagle.errors import WagleError
-from wagle.runtime import identity
+from wagle.runtime import assets
 
 
 class QuizTask(NamedTuple):
-    """A multiple-choice task of config/harness: its prompt template and its choices' letters."""
+    """A multiple-choice task of wagle/assets/harness: its prompt template and its choices' letters."""
 
     template: object
     letters: list[str]
@@ -114,13 +114,7 @@ def _quiz_task(name: str) -> QuizTask:
     import jinja2
     import yaml
 
-    path = identity.ROOT / "config" / "harness" / f"{name}.yaml"
-    if not path.is_file():
-        raise WagleError(
-            f"no harness task {name!r}",
-            f"one of {', '.join(sorted(p.stem for p in path.parent.glob('*.yaml')))}",
-        )
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = yaml.safe_load(assets.text(f"harness/{name}.yaml", "harness task"))
     environment = jinja2.Environment(
         autoescape=False, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )

@@ -1,6 +1,6 @@
 """The paper's claims as statements over cells and masks, each answered: reproduced, not reproduced, undecided, or not tested.
 
-config/claims.yaml fixes every claim before a run: which cells are compared on which metric, and the tolerance, the smallest
+wagle/assets/claims.yaml fixes every claim before a run: which cells are compared on which metric, and the tolerance, the smallest
 difference that counts. A claim is a list of comparisons (`all_of`); each is "first is larger than second" for one or several
 pairs of cells, all of which must hold.
 

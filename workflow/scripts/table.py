@@ -21,6 +21,6 @@ with recorded(snakemake) as part:
     tables.wide(summary, layout).to_csv(part.wide, index=False)
     part.markdown.write_text(tables.markdown(summary, layout, task.best), encoding="utf-8")
     part.latex.write_text(tables.latex(summary, layout, task.best), encoding="utf-8")
-    compared = published.beside(summary, published.read_all(list(snakemake.input.published)))
+    compared = published.beside(summary, published.of_task(task))
     compared.to_csv(part.published, index=False)
     part.published_markdown.write_text(frames.markdown(compared), encoding="utf-8")
