@@ -26,7 +26,7 @@ from wagle.training.objective import Objective
 from wagle.training.options import TrainingOptions
 
 SIZES = {
-    "7b": plan.KNOWN["meta-llama/Llama-2-7b-hf"],
+    "7b": plan.SHAPES["meta-llama/Llama-2-7b-hf"],
     "small": plan.Shape(256, 704, 4, 8, 8, 4000, False),
 }
 RATIOS = [0.1, 0.2, 0.4, 0.6, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0]
