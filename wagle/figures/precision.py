@@ -31,7 +31,7 @@ def inputs(config, options):
 
 def params(config, options):
     default = config["unlearning"]["precision"]
-    settings = {
+    training = {
         name: {
             "objective": objective_module(name, method).rpartition(".")[2],
             "precision": method.get("precision", default),
@@ -39,7 +39,7 @@ def params(config, options):
         }
         for name, method in ((name, config["methods"][name]) for name in options["methods"])
     }
-    return metric_params(config, options, cells(config, options)) | {"methods_settings": settings}
+    return metric_params(config, options, cells(config, options)) | {"training": training}
 
 
 def table(files, params):
@@ -63,7 +63,7 @@ def table(files, params):
     columns = ["method", "selection", "metric", "mean", "se", "seeds"]
     data = pd.concat([moved[columns], plots.summary(files, params)[columns]], ignore_index=True)
     for key in ("objective", "precision", "lr"):
-        data[key] = [params["methods_settings"][method][key] for method in data["method"]]
+        data[key] = [params["training"][method][key] for method in data["method"]]
     return data[["objective", "precision", "lr", *columns]]
 
 

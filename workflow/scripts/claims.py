@@ -15,7 +15,7 @@ from wagle.runtime.job import recorded
 
 KEYS = ["method", "selection", "ratio", "gamma", "seed", "metric"]
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     stated, cells = json.loads(snakemake.params.claims), json.loads(snakemake.params.cells)
     metrics = tables.read_metrics(snakemake.input.metrics)
     metrics = metrics[metrics["protocol"] == "wagle"]
@@ -32,9 +32,9 @@ with recorded(snakemake) as part:
     answers = [
         claims.judge(claim, level, least_seeds, frame, densities) for claim in stated["claims"]
     ]
-    write_json(part.answers, {"level": level, "least_seeds": least_seeds, "answers": answers})
+    write_json(outputs.answers, {"level": level, "least_seeds": least_seeds, "answers": answers})
     table = claims.table(answers)
-    table.to_csv(part.table, index=False)
-    part.markdown.write_text(frames.markdown(table), encoding="utf-8")
+    table.to_csv(outputs.table, index=False)
+    outputs.markdown.write_text(frames.markdown(table), encoding="utf-8")
     columns = ["l", "p{6cm}", "l", "p{5cm}", *"lrrrrrlr"]
-    part.latex.write_text(frames.latex(table, columns), encoding="utf-8")
+    outputs.latex.write_text(frames.latex(table, columns), encoding="utf-8")
