@@ -1,4 +1,4 @@
-"""Scoring and generation: equal to one text at a time, whatever the batch; round trips of their files."""
+"""Scoring and generation: equal to one text at a time for any batch; round trips of their files."""
 
 import numpy as np
 import pytest

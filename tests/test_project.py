@@ -1,4 +1,8 @@
-"""The project's own promises: pinned files in step, thin scripts, rules by `script:` alone, no pickle, complete README."""
+"""The project's own promises.
+
+Pinned files are in step, scripts are thin, rules use `script:` only, nothing is pickled, and the
+README is complete.
+"""
 
 import ast
 import re
@@ -89,11 +93,12 @@ def test_the_light_modules_stay_light():
     import sys
 
     heavy = ("torch", "transformers", "pandas", "numpy")
-    code = f"import sys; import wagle.experiment.config, wagle.experiment.grid, wagle.runtime.identity; print([m for m in {heavy} if m in sys.modules])"
-    found = subprocess.run(
+    light = "wagle.experiment.config, wagle.experiment.grid, wagle.runtime.identity"
+    code = f"import sys, {light}; print([m for m in {heavy} if m in sys.modules])"
+    printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout
-    assert found.strip() == "[]"
+    assert printed.strip() == "[]"
 
 
 def test_readme_names_what_exists():
