@@ -35,11 +35,11 @@ rule table:
     input:
         metrics=COLLECTED,
     output:
-        wide=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.csv",
+        wide=report(f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.csv", caption="../workflow/report/table.rst", category="Tables", labels={"table": TABLE, "protocol": "{protocol}"}),
         long=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_long.csv",
         markdown=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.md",
         latex=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}.tex",
-        published=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_published.csv",
+        published=report(f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_published.csv", caption="../workflow/report/published.rst", category="Tables", labels={"table": f"{TABLE}, beside the published", "protocol": "{protocol}"}),
         published_markdown=f"{R}/tables/{TABLE}/{{protocol}}/{TABLE}_published.md",
         manifest=f"{R}/tables/{TABLE}/{{protocol}}/manifest.json",
     log:
@@ -67,7 +67,7 @@ rule claims:
         densities=density_inputs(),
     output:
         answers=f"{R}/tables/claims/claims.json",
-        table=f"{R}/tables/claims/claims.csv",
+        table=report(f"{R}/tables/claims/claims.csv", caption="../workflow/report/claims.rst", category="Claims", labels={"table": "claims"}),
         markdown=f"{R}/tables/claims/claims.md",
         latex=f"{R}/tables/claims/claims.tex",
         manifest=f"{R}/tables/claims/manifest.json",
@@ -94,7 +94,7 @@ rule timing:
     input:
         timing_inputs(),
     output:
-        table=f"{R}/tables/table4/table4.csv",
+        table=report(f"{R}/tables/table4/table4.csv", caption="../workflow/report/timing.rst", category="Tables", labels={"table": "table4", "protocol": "times"}),
         markdown=f"{R}/tables/table4/table4.md",
         latex=f"{R}/tables/table4/table4.tex",
         manifest=f"{R}/tables/table4/manifest.json",
@@ -120,7 +120,7 @@ rule examples:
         answers=[p for c in EXAMPLE_CELLS for p in artifact(f"evaluations/{c}", "generations.jsonl")],
         refusals=rows("refusals") if "refusals" in SPLITS else [],
     output:
-        table=f"{R}/tables/examples/examples.csv",
+        table=report(f"{R}/tables/examples/examples.csv", caption="../workflow/report/examples.rst", category="Examples", labels={"table": "examples"}),
         markdown=f"{R}/tables/examples/examples.md",
         latex=f"{R}/tables/examples/examples.tex",
         refusals=f"{R}/tables/examples/refusals.csv",
@@ -150,7 +150,7 @@ rule figure:
         figure_inputs,
     output:
         pdf=f"{R}/figures/{{figure}}/{{figure}}.pdf",
-        svg=f"{R}/figures/{{figure}}/{{figure}}.svg",
+        svg=report(f"{R}/figures/{{figure}}/{{figure}}.svg", caption="../workflow/report/figure.rst", category="Figures", labels={"figure": "{figure}"}),
         png=f"{R}/figures/{{figure}}/{{figure}}.png",
         csv=f"{R}/figures/{{figure}}/{{figure}}.csv",
         manifest=f"{R}/figures/{{figure}}/manifest.json",
@@ -181,7 +181,7 @@ rule report:
         examples=artifact("tables/examples", "examples.md", "refusals.md") if EXAMPLES else [],
         figures=[path for name in DRAWN for path in artifact(f"figures/{name}", f"{name}.svg")],
     output:
-        report=f"{R}/report/report.html",
+        report=report(f"{R}/report/report.html", caption="../workflow/report/page.rst", category="Report", labels={"page": "all on one page"}),
         manifest=f"{R}/report/manifest.json",
     log:
         f"{R}/logs/report.log",
