@@ -76,7 +76,9 @@ rule claims:
     input:
         unpack(
             fixed_inputs(
-                metrics=COLLECTED, densities=densities.mask_tables(config, density_options())
+                metrics=COLLECTED,
+                rows=row_values(claim_cells()["rows"]),
+                densities=densities.mask_tables(config, density_options()),
             )
         ),
     output:

@@ -5,7 +5,7 @@ from wagle.runtime import identity
 
 
 def claims(task: str) -> dict:
-    """{level, least_seeds, claims} of config/claims.yaml, the claims about `task` only. Raises WagleError for a broken file."""
+    """{level, least_seeds, judged_on, claims} of config/claims.yaml, the claims about `task` only. Raises WagleError for a broken file."""
     import yaml
 
     path = identity.ROOT / "config" / "claims.yaml"
@@ -16,7 +16,9 @@ def claims(task: str) -> dict:
             for claim in stated["claims"]
             if task in claim["task"]
         ]
-        return {"level": stated["level"], "least_seeds": stated["least_seeds"], "claims": chosen}
+        judged_on = stated.get("judged_on", {})
+        head = {"level": stated["level"], "least_seeds": stated["least_seeds"]}
+        return head | {"judged_on": judged_on, "claims": chosen}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise WagleError(
             f"{path} cannot be read: {error!r}",

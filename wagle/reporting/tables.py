@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from wagle.errors import WagleError
+from wagle.evaluation.cell_values import read
 from wagle.experiment.cells import Cell
 from wagle.reporting.frames import label
 
@@ -51,6 +52,19 @@ def of_cells(frame: pd.DataFrame, cells: list[str]) -> pd.DataFrame:
     if missing:
         raise WagleError(f"no metrics of {cells[min(missing)]}", do="re-run rule collect")
     return rows.sort_values("order", kind="stable").drop(columns="order")
+
+
+def with_rows(frame: pd.DataFrame, paths: Mapping[str, str | Path]) -> pd.DataFrame:
+    """`frame` with the column `rows`: each metric's per-row values from its cell's rows.json.
+
+    `paths` maps a cell's id to that file. Blank where a metric has no rows.
+    """
+    files = {_cell_key([getattr(Cell.parse(name), key) for key in KEYS]): read(Path(path))
+             for name, path in paths.items()}  # fmt: skip
+    keys = [_cell_key(row) for row in frame[KEYS].itertuples(index=False)]
+    names = zip(keys, frame["protocol"], frame["metric"], strict=True)
+    rows = [files.get(key, {}).get(protocol, {}).get(name) for key, protocol, name in names]
+    return frame.assign(rows=pd.Series(rows, index=frame.index, dtype=object))
 
 
 def summarise(frame: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
