@@ -1,8 +1,7 @@
 # WAGLE reproduction: from a base model and a data set to the paper's tables and figures. See README.md.
-import sys
-from pathlib import Path
+from snakemake.utils import min_version
 
-sys.path.insert(0, str(Path(workflow.basedir)))
+min_version("9.27")
 
 # An experiment is one complete file: the default is read only where no other was named, and never merged with one.
 if not workflow.overwrite_configfiles:

@@ -20,7 +20,10 @@ from wagle.data.prompts import Encoded
 from wagle.experiment import plan
 from wagle.model import checkpoints
 from wagle.objectives import graddiff
-from wagle.training import loop, optimizers
+from wagle.training import optimizers
+from wagle.training.loop import TrainingData, fit
+from wagle.training.objective import Objective
+from wagle.training.options import TrainingOptions
 
 SIZES = {
     "7b": plan.KNOWN["meta-llama/Llama-2-7b-hf"],
@@ -138,7 +141,11 @@ def main() -> None:
             True,
             "counting and packing",
         )
-    kept = torch.float32 if optimizers.weights(options.precision) == "fp32" else torch.bfloat16
+    kept = (
+        torch.float32
+        if optimizers.weight_precision(options.precision) == "fp32"
+        else torch.bfloat16
+    )
     model = build(shape, torch.bfloat16 if device.type == "cuda" else torch.float32, device)
     forget = rows(options.rows, shape.vocabulary)
     with Clock(device) as clock:
@@ -164,13 +171,21 @@ def main() -> None:
         name: torch.rand(p.shape, generator=draw, device=device) < 0.95
         for name, p in model.named_parameters()
     }
-    steps = loop.plan(len(forget), len(forget), batch_size=BATCH, seed=0, steps=options.steps)
+    training = TrainingOptions(
+        lr=1e-5,
+        weight_decay=0.1,
+        batch_size=BATCH,
+        warmup=0.1,
+        token_budget=options.token_budget,
+        seed=0,
+        steps=options.steps,
+        precision=options.precision,
+        autocast="bf16" if device.type == "cuda" else "none",
+        activation_checkpointing=options.checkpointing,
+    )
+    data = TrainingData(forget, forget, pad_id=0)
     with Clock(device) as clock:
-        loop.fit(
-            model, forget, forget, steps, graddiff.loss, pad_id=0, lr=1e-5, weight_decay=0.1, warmup=0.1, clip=1.0, seed=0,
-            token_budget=options.token_budget, autocast="bf16" if device.type == "cuda" else "none", masks=chosen,
-            precision=options.precision, activation_checkpointing=options.checkpointing,
-        )  # fmt: skip
+        fit(model, data, Objective(graddiff.loss), training, masks=chosen)
     work = (
         (8 if options.checkpointing else 6) * shape.parameters * options.steps * 2 * BATCH * LENGTH
     )

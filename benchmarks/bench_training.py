@@ -2,7 +2,7 @@
 
 official   batch 1, 4 accumulation steps, every text padded to 512, a second model for NPO's reference
 trainer    transformers.Trainer, batch 4, padded to the longest of a batch, the reference's losses handed to it
-ours       wagle.training.fit, the reference's losses computed once (that pass is timed)
+ours       wagle.training.loop.fit, the reference's losses computed once (that pass is timed)
 
 All three take the same steps with the same rows, learning rates, clipping and AdamW, in fp32. A sample is one forget and one
 retain row. Prints samples a second, the ratios, memory, and the largest difference between the loss curves.
@@ -28,10 +28,14 @@ from wagle.data.encoding import encode_rows
 from wagle.model import checkpoints
 from wagle.model.losses import RowLoss, answer_loss
 from wagle.objectives import npo
-from wagle.training import loop, unlearning
+from wagle.training.loop import TrainingData, fit
+from wagle.training.objective import Objective
+from wagle.training.options import TrainingOptions
+from wagle.training.schedule import learning_rate, make_steps
+from wagle.training.unlearning import reference_losses
 
 TEMPLATE, PAD_TO, BATCH = "Question: {question}\nAnswer: {answer}", 512, 4
-LR, DECAY, CLIP = 1e-5, 0.1, 1.0
+LR, DECAY, CLIP, SEED = 1e-5, 0.1, 1.0, 0
 
 
 def rows_of(folder: str, name: str, limit: int) -> list[dict]:
@@ -59,7 +63,7 @@ def padded_losses(model, rows, pad_id: int, width: int) -> RowLoss:
 def ours(model, tokenizer, forget, retain, steps):
     """Losses of each step."""
     pad, used = tokenizer.pad_token_id, sorted({i for step in steps for i in step.forget})
-    known = unlearning.reference_losses(model, [forget[i] for i in used], pad, 2048)
+    known = reference_losses(model, [forget[i] for i in used], pad, 2048)
     reference = RowLoss(
         *(
             torch.zeros(len(forget)).index_copy_(0, torch.tensor(used), column.float())
@@ -68,10 +72,18 @@ def ours(model, tokenizer, forget, retain, steps):
     )
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        loop.fit(
-            model, forget, retain, steps, npo.loss, pad_id=pad, lr=LR, weight_decay=DECAY, warmup=0.0, clip=CLIP,
-            token_budget=2048, seed=0, reference=reference, log=log,
-        )  # fmt: skip
+        options = TrainingOptions(
+            lr=LR,
+            weight_decay=DECAY,
+            batch_size=BATCH,
+            warmup=0.0,
+            token_budget=2048,
+            seed=SEED,
+            steps=len(steps),
+            clip=CLIP,
+        )
+        data = TrainingData(forget, retain, pad)
+        fit(model, data, Objective(npo.loss), options, reference=reference, log=log)
         lines = [json.loads(line) for line in log.read_text().splitlines()]
     return [line["forget"] + line["retain"] for line in lines]
 
@@ -92,7 +104,7 @@ def official(model, tokenizer, forget, retain, steps):
             loss.backward()
             result[-1] += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.param_groups[0]["lr"] = loop.learning_rate(number, len(steps), LR, 0.0)
+        optimizer.param_groups[0]["lr"] = learning_rate(number, len(steps), LR, 0.0)
         optimizer.step()
         optimizer.zero_grad()
     return result
@@ -155,7 +167,7 @@ def measure(options) -> dict:
     )
     if options.shortest:  # a small run
         forget, retain = (sorted(rows, key=len)[:8] for rows in (forget, retain))
-    steps = loop.plan(len(forget), len(retain), batch_size=BATCH, seed=0, steps=options.steps)
+    steps = make_steps(len(forget), len(retain), batch_size=BATCH, seed=SEED, steps=options.steps)
     answer_loss(model, forget[:1], tokenizer.pad_token_id)  # the first pass allocates
     with peak_above() as peak:
         started, busy = time.perf_counter(), time.process_time()

@@ -16,8 +16,15 @@ from wagle.experiment import (
     splits,
     tasks,
 )
-from wagle.runtime import identity
+from wagle.runtime import handover, identity
 from wagle.runtime.identity import canonical
+
+# The scripts' code is part of each job's identity, and they lie in this workflow's folder, wherever wagle is installed.
+# Of a workflow that is included straight from a host, Snakemake keeps copies: of those files that were asked for.
+HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
+HOSTED = "://" in HERE
+FOLDER = os.path.dirname(os.path.dirname(workflow.source_path("common.smk")) if HOSTED else HERE)
+handover.begin(FOLDER, workflow.modifier.modify_rulename("*"))
 
 try:
     experiment.validate(config, ", ".join(map(str, workflow.configfiles)) or "config")
@@ -47,16 +54,12 @@ OUTSIDE = [
     for options in group.values()
     if "module" in options
 ]
-FINGERPRINT = identity.fingerprint(config, TASK_MODULE, *OUTSIDE)
-if os.environ.setdefault("WAGLE_FINGERPRINT", FINGERPRINT) != FINGERPRINT:
+FINGERPRINT = identity.fingerprint(config, TASK_MODULE, *OUTSIDE, hosted=HOSTED)
+if not handover.same_run(config["experiment"], FINGERPRINT):
     raise WorkflowError(
         "The config or the code changed while this run was under way. Expected: both as they were when it started. "
         "To do: let it stop, then start Snakemake again; it re-plans with the new ones."
     )
-
-# Local runs start small jobs in a warm process (wagle/runtime/warm.py); WAGLE_WARM=0 switches that off. On a cluster
-# each job, in a group too, is a job step of its own, which would end such a process with itself.
-os.environ.setdefault("WAGLE_WARM", str(os.getpid()))
 
 
 wildcard_constraints:
@@ -111,6 +114,8 @@ COLLECTED = ("collected", "metrics.csv")
 
 def code(script, *modules):
     """Identity of a rule's code: its script, everything that imports, and modules that it loads by name."""
+    if HOSTED:
+        workflow.source_path(f"../workflow/scripts/{script}")
     return identity.code_identity(f"workflow/scripts/{script}", *modules)
 
 
@@ -318,6 +323,14 @@ def suite_options():
     }
 
 
+def harness_files():
+    """Prompts of the harness tasks that read a local file: package data, and so part of the code's identity."""
+    return [
+        f"wagle/assets/harness/{task}.yaml"
+        for task in suite_options().get("harness", {}).get("local", [])
+    ]
+
+
 # --- inputs and params of paper.smk ---
 
 
@@ -420,9 +433,9 @@ def timing_inputs():
     )
 
 
-def published_cells():
-    """The paper's own cells of the main table, where the task has such a file."""
-    return [f"config/published/{TASK.published}"] if TASK.published else []
+def published_files():
+    """The paper's own cells of the main table, where the task has such a file: package data."""
+    return [f"wagle/assets/published/{TASK.published}"] if TASK.published else []
 
 
 def report_params():

@@ -60,7 +60,6 @@ rule collect:
 rule table:
     input:
         unpack(fixed_inputs(metrics=COLLECTED, rows=row_values(claim_cells()["table"]))),
-        published=published_cells(),
     output:
         wide=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.csv",
         long=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_long.csv",
@@ -84,7 +83,7 @@ rule table:
     params:
         task=config["task"],
         cells=fixed(canonical([cell.id for cell in grid.table_cells(config)])),
-        code=code("table.py", TASK_MODULE),
+        code=code("table.py", TASK_MODULE, *published_files()),
     script:
         "../workflow/scripts/table.py"
 
@@ -241,7 +240,6 @@ rule report:
         runtime=10,
     params:
         about=fixed(canonical(report_params())),
-        template=identity.file_hash("workflow/report/report.html.j2"),
-        code=code("report.py", TASK_MODULE),
+        code=code("report.py", TASK_MODULE, "wagle/assets/report.html.j2"),
     script:
         "../workflow/scripts/report.py"

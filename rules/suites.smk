@@ -58,7 +58,7 @@ rule evaluate:
         gpu=gpus("evaluate"),
     params:
         config=fixed(block("template", evaluation=suite_options())),
-        code=code("evaluate_suite.py"),
+        code=code("evaluate_suite.py", *harness_files()),
     script:
         "../workflow/scripts/evaluate_suite.py"
 

@@ -34,7 +34,8 @@ from wagle.model import tensors
 from wagle.runtime.files import json_text, sha256_text, write_json
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import FORMAT, read_manifest, read_run
-from wagle.training import optimizers, resume
+from wagle.training import optimizers
+from wagle.training.resume import Progress, ResumeFolder, load_state, save_state
 
 LIMIT = 1.0  # seconds of processor time
 SHARES = {
@@ -183,11 +184,11 @@ def examples(folder: Path) -> dict[str, Path]:
     found["parameters"].mkdir()
     (found["parameters"] / tensors.ORDER).write_text(json.dumps(shapes))
     found["resume"].mkdir()
-    optimizer = optimizers.optimizer("fp32", model(), None, 0.0)
+    optimizer = optimizers.make_optimizer("fp32", model(), None, 0.0)
     for p in optimizer.parameters.values():
         p.grad = torch.ones_like(p)
     optimizer.step(0.1)
-    resume.save(found["resume"], "me", 1, optimizer.parameters, optimizer, ["{}\n"])
+    save_state(ResumeFolder(found["resume"], "me"), Progress(1, ["{}\n"]), optimizer)
     return found
 
 
@@ -224,8 +225,8 @@ def readers(valid: dict[str, Path], folder: Path) -> dict:
             read_run(path)
 
     def take_up(path):
-        optimizer = optimizers.optimizer("fp32", model(), None, 0.0)
-        resume.take_up(path, "me", optimizer.parameters, optimizer)
+        optimizer = optimizers.make_optimizer("fp32", model(), None, 0.0)
+        load_state(ResumeFolder(path, "me"), optimizer)
 
     order = f"order/{tensors.ORDER}"
     lines = altered(rows).map(lambda found: b"\n".join(map(text, found)))

@@ -10,7 +10,7 @@ from wagle.experiment import config, grid
 from wagle.experiment.cells import Cell
 from wagle.runtime.identity import ROOT
 
-SHIPPED = sorted({*(ROOT / "config").glob("*.yaml")} - {ROOT / "config" / "claims.yaml"})
+SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
 QUICK = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 

@@ -1,4 +1,4 @@
-"""Raw rows into texts, passages and quiz questions; and the cuts that an entry under data.splits can make."""
+"""Raw rows into texts, passages and quiz questions, and how data.splits selects rows."""
 
 import pytest
 
@@ -117,3 +117,13 @@ def test_seen_and_unseen_prompts_belong_where_they_say():
         check_together(splits | {"seen": rows[2:3]})
     with pytest.raises(WagleError, match="unseen shares rows"):
         check_together(splits | {"unseen": rows[1:]})
+
+
+def test_a_quiz_depends_on_the_harness_prompt_and_made_up_rows_on_their_maker():
+    from wagle.experiment.splits import split_modules
+
+    quiz = {"name": "asked", "form": "quiz", "task": "mmlu"}
+    config = {"data": {"source": "files", "splits": {"a": quiz, "b": [quiz, {"source": "synthetic"}], "c": {}}}}  # fmt: skip
+    assert split_modules(config, "a") == ["wagle/assets/harness/mmlu.yaml"]
+    assert split_modules(config, "b") == ["wagle.data.synthetic", "wagle/assets/harness/mmlu.yaml"]
+    assert split_modules(config, "c") == []

@@ -1,4 +1,7 @@
-"""Gradients: finite differences in float64, batch and order invariance, sums against concatenation; Wanda's norms by hand."""
+"""Gradients against finite differences in float64; their sums do not depend on batches and order.
+
+And Wanda's norms by hand.
+"""
 
 import pytest
 import torch
@@ -11,7 +14,10 @@ PAD = 2
 
 
 def test_finite_differences_in_float64(encoded, tokenizer):
-    """On a GPT-2, which computes in float64 throughout (a Llama's norms and rotations are float32 by design)."""
+    """On a GPT-2, which computes in float64 throughout.
+
+    A Llama's norms and rotations are float32 by design.
+    """
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)

@@ -3,14 +3,14 @@
 import pytest
 
 from wagle.errors import WagleError
-from wagle.runtime import identity
+from wagle.runtime import handover, identity
 
 FIRST = "import top\n\ndef f(x):\n    return top.g(x)\n"
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    monkeypatch.setattr(identity, "ROOT", tmp_path)
+    monkeypatch.setenv(handover.WORKFLOW, str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first.py").write_text(FIRST)
     (tmp_path / "top.py").write_text("import json\n\ndef g(x):\n    return x + 1\n")
@@ -64,7 +64,7 @@ def test_a_job_notices_code_changed_after_planning(project):
 
 
 def test_a_runs_fingerprint_covers_modules_from_outside(project, monkeypatch):
-    monkeypatch.setattr(identity, "_project_digest", lambda: "the project's own code")
+    monkeypatch.setattr(identity, "_project_digest", lambda hosted: "the project's own code")
     folder, fresh = project
     before = identity.fingerprint({}, "first")
     (folder / "top.py").write_text("def g(x):\n    return x * 2\n")
@@ -104,3 +104,42 @@ def test_literals_are_read_without_importing():
         "retain_weight",
     )
     assert identity.constant("wagle.evaluation.protocols", "PROTOCOLS")["tofu"]["rows"] == 300
+
+
+def test_package_data_is_part_of_an_identity_that_names_it(project, monkeypatch):
+    assets = project[0] / "wagle" / "assets"
+    assets.mkdir(parents=True)
+    (assets / "claims.yaml").write_text("level: 0.9\n")
+    monkeypatch.setattr(identity, "ROOT", project[0])
+    before = identity.code_identity("first.py", "wagle/assets/claims.yaml")
+    (assets / "claims.yaml").write_text("level: 0.95\n")
+    project[1]()
+    after = identity.code_identity("first.py", "wagle/assets/claims.yaml")
+    assert before != after and after.endswith(":first.py,wagle/assets/claims.yaml")
+
+
+def test_relative_imports_of_a_users_package_are_followed(project):
+    folder, _ = project
+    (folder / "mine").mkdir()
+    (folder / "mine" / "score.py").write_text("from .helper import f\n")
+    (folder / "mine" / "helper.py").write_text("f = 1\n")
+    assert set(identity.closure("mine.score")) == {"mine.score", "mine.helper"}
+
+
+def test_an_installed_wagle_counts_no_package_beside_it_as_the_projects(project, monkeypatch):
+    """In site-packages the folder above wagle holds every other package too."""
+    beside = project[0] / "site-packages"
+    beside.mkdir()
+    (beside / "torch.py").write_text("x = 1\n")
+    monkeypatch.setattr(identity, "ROOT", beside)
+    monkeypatch.syspath_prepend(beside)
+    assert identity.module_file("torch") is None
+
+
+def test_without_a_workflow_the_error_says_where_to_start(tmp_path, monkeypatch):
+    monkeypatch.delenv(handover.WORKFLOW, raising=False)
+    monkeypatch.setattr(handover, "ROOT", tmp_path / "site-packages")
+    monkeypatch.chdir(tmp_path)
+    identity.code_identity.cache_clear()
+    with pytest.raises(WagleError, match=r"no workflow in .* Expected: the folder of a checkout"):
+        identity.code_identity("workflow/scripts/split.py")

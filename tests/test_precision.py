@@ -1,6 +1,10 @@
-"""Precision policies: frozen bits, what small updates come to, agreement with fp32, resume; activation checkpointing."""
+"""Precision policies: frozen bits, what small updates come to, agreement with fp32, resume.
+
+And activation checkpointing.
+"""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -10,53 +14,52 @@ from wagle.errors import WagleError
 from wagle.model.checkpointing import checkpointed
 from wagle.model.losses import answer_loss
 from wagle.objectives import graddiff
-from wagle.training import loop, optimizers
+from wagle.training import optimizers
+from wagle.training.loop import TrainingData, fit
+from wagle.training.objective import Objective
+from wagle.training.options import TrainingOptions
+from wagle.training.resume import ResumeFolder
 
-OPTIONS = {
-    "pad_id": 2,
-    "lr": 1e-3,
-    "weight_decay": 0.1,
-    "warmup": 0.1,
-    "clip": 1.0,
-    "token_budget": 400,
-    "seed": 0,
-}
+OPTIONS = TrainingOptions(
+    lr=1e-3, weight_decay=0.1, batch_size=4, warmup=0.1, token_budget=400, seed=0, epochs=2
+)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def run(model, encoded, policy, **changes):
-    model = model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[optimizers.weights(policy)])
-    steps = loop.plan(
-        len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2
-    )
-    loop.fit(
-        model,
-        encoded["forget"],
-        encoded["retain"],
-        steps,
-        graddiff.loss,
-        precision=policy,
-        **(OPTIONS | changes),
-    )
+def weight_dtype(policy):
+    return DTYPES[optimizers.weight_precision(policy)]
+
+
+def run(model, encoded, policy, loss=graddiff.loss, *, masks=None, resume=None, **changes):
+    """The weights after a run under `policy`; `changes` are options."""
+    model = model.to(weight_dtype(policy))
+    data = TrainingData(encoded["forget"], encoded["retain"], pad_id=2)
+    options = dataclasses.replace(OPTIONS, precision=policy, **changes)
+    fit(model, data, Objective(loss), options, masks=masks, resume=resume)
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
 def drift(policy, steps=200, lr=1e-5, size=20_000):
-    """Mean displacement of weights of 1.0, and the weights, under a constant gradient: AdamW moves each by lr a step."""
+    """Mean displacement of weights of 1.0, and the weights, under a constant gradient.
+
+    AdamW moves each by lr a step.
+    """
     torch.manual_seed(0)
-    weight = torch.ones(
-        size, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[optimizers.weights(policy)]
-    )
-    optimizer = optimizers.optimizer(policy, {"w": weight}, None, 0.0)
+    weight = torch.ones(size, dtype=weight_dtype(policy))
+    optimizer = optimizers.make_optimizer(policy, {"w": weight}, None, 0.0)
     weight.requires_grad_()
     for _ in range(steps):
         weight.grad = torch.full_like(weight, 0.5)
         optimizer.step(lr)
-    kept = optimizer.tensors("w").get("lost", torch.zeros(size)).float()
-    return float((1 - weight.detach().float() - kept).mean()), weight.detach()
+    compensation = optimizer.parameter_state("w").get("lost", torch.zeros(size)).float()
+    return float((1 - weight.detach().float() - compensation).mean()), weight.detach()
 
 
 def test_what_becomes_of_updates_below_half_a_bf16_step():
-    """200 steps of 1e-5 from 1.0, where bf16's next number below is 0.0039 away: all of it, nothing, its mean, its rounding."""
+    """200 steps of 1e-5 from 1.0, where bf16's next number below is 0.0039 away.
+
+    What moves: all of it, nothing, its mean, its rounding.
+    """
     assert drift("fp32")[0] == pytest.approx(2e-3, rel=0.01)
     assert drift("bf16")[0] == 0
     mean, weight = drift("bf16-stochastic")
@@ -73,19 +76,19 @@ def test_what_becomes_of_updates_below_half_a_bf16_step():
 def test_stochastic_rounding_is_unbiased_and_exact_where_it_can_be():
     torch.manual_seed(0)
     x = torch.full((200_000,), 1 + 2.0**-7 * 0.3)
-    assert float((optimizers.stochastic(x).float() - 1).mean() / 2.0**-7) == pytest.approx(
-        0.3, abs=0.01
-    )
+    assert float(
+        (optimizers.round_stochastically(x).float() - 1).mean() / 2.0**-7
+    ) == pytest.approx(0.3, abs=0.01)
     exact = torch.randn(1000).bfloat16().float()
     exact[:2] = torch.tensor([0.0, -0.0])
     assert torch.equal(
-        optimizers.stochastic(exact).view(torch.int16), exact.bfloat16().view(torch.int16)
+        optimizers.round_stochastically(exact).view(torch.int16), exact.bfloat16().view(torch.int16)
     )
 
 
 @pytest.mark.parametrize("policy", optimizers.POLICIES)
 def test_frozen_weights_keep_their_bits(policy, model, encoded):
-    model = model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[optimizers.weights(policy)])
+    model = model.to(weight_dtype(policy))
     with torch.no_grad():
         model.model.layers[0].mlp.up_proj.weight[0, :4] = torch.tensor([0.0, -0.0, 1.0, -1.0])
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -102,14 +105,17 @@ def test_frozen_weights_keep_their_bits(policy, model, encoded):
 
 
 @pytest.mark.parametrize(("policy", "share"), [("bf16-stochastic", 1.0), ("bf16-kahan", 0.6)])
-def test_compensated_training_ends_nearer_to_fp32_than_plain_bf16(policy, share, model, encoded):
-    """Distance of the whole update from fp32's; stochastic rounding is unbiased but noisy, so for it the mean update counts."""
+def test_compensated_training_ends_nearer_to_fp32_than_bf16(policy, share, model, encoded):
+    """Distance of the whole update from fp32's.
+
+    Stochastic rounding is unbiased but noisy, so for it the mean update counts.
+    """
     start = {name: p.detach().bfloat16().float() for name, p in model.named_parameters()}
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(start[name])
     options = {"lr": 5e-5, "weight_decay": 0.0}
-    exact, plain, found = (
+    exact, nearest, found = (
         run(copy.deepcopy(model), encoded, kind, **options) for kind in ("fp32", "bf16", policy)
     )
 
@@ -125,7 +131,7 @@ def test_compensated_training_ends_nearer_to_fp32_than_plain_bf16(policy, share,
             else float((got - wanted).norm() / wanted.norm())
         )
 
-    assert error(found) < share * error(plain)
+    assert error(found) < share * error(nearest)
 
 
 def test_masks_and_policies_agree_on_a_full_mask(model, encoded):
@@ -147,32 +153,19 @@ def test_a_killed_run_continues_to_the_same_weights(policy, model, encoded, tmp_
             raise KeyboardInterrupt
         return graddiff.loss(f, r, reference)
 
-    state = {"resume": tmp_path / "resume", "resume_seconds": 0, "identity": "me"}
-    broken = copy.deepcopy(model).to(next(iter(expected.values())).dtype)
-    steps = loop.plan(
-        len(encoded["forget"]), len(encoded["retain"]), batch_size=4, seed=0, epochs=2
-    )
+    resume = ResumeFolder(tmp_path / "resume", "me", interval=0)
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(
-            broken,
-            encoded["forget"],
-            encoded["retain"],
-            steps,
-            killed,
-            precision=policy,
-            **OPTIONS,
-            **state,
-        )
+        run(copy.deepcopy(model), encoded, policy, killed, resume=resume)
     assert (tmp_path / "resume" / "state.safetensors").exists()
-    again = run(copy.deepcopy(model), encoded, policy, **state)
+    again = run(copy.deepcopy(model), encoded, policy, resume=resume)
     assert all(torch.equal(expected[name], again[name]) for name in expected)
 
 
 def test_unknown_policies_and_wrong_weights_are_refused(model):
     with pytest.raises(WagleError, match="bf16-kahan"):
-        optimizers.weights("fp16")
+        optimizers.weight_precision("fp16")
     with pytest.raises(WagleError, match="not bf16"):
-        optimizers.optimizer("bf16-kahan", dict(model.named_parameters()), None, 0.0)
+        optimizers.make_optimizer("bf16-kahan", dict(model.named_parameters()), None, 0.0)
 
 
 def test_checkpointed_gradients_are_the_same_bits_in_evaluation_mode(model, encoded):

@@ -1,4 +1,7 @@
-"""What prefetch brings is what offline jobs load: against a hub's protocol on the loopback address, and a folder of wheels."""
+"""What prefetch downloads is what offline jobs load.
+
+Tested against a hub's protocol on the loopback address, and a folder of wheels.
+"""
 
 import hashlib
 import http.server
@@ -20,7 +23,7 @@ COMMIT = "c0ffee" + "0" * 34
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """The part of the hub's protocol that a download of a model needs; one repository, some/model."""
+    """The part of the hub's protocol that downloading the one repository, some/model, needs."""
 
     folder, asked = None, None
 
@@ -74,7 +77,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(checkpoint):
-    """URL of a hub that has the tiny checkpoint as some/model, and the names of the files that were downloaded."""
+    """URL of a hub with the tiny checkpoint as some/model, and the names of downloaded files."""
     (checkpoint / "pytorch_model.bin").write_bytes(b"pickled weights")
     handler = type("ThisHub", (Hub,), {"folder": checkpoint, "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -85,7 +88,7 @@ def hub(checkpoint):
 
 
 def python(code, tmp_path, **env):
-    """Run code in a process of its own: the hub's address and cache are read when its client is imported."""
+    """Run code in a process of its own, for the hub's client reads address and cache on import."""
     own = {"HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_XET": "1"}
     own |= {k: v for k, v in os.environ.items() if k in ("PATH", "TMPDIR", "HOME")}
     return subprocess.run(
@@ -93,7 +96,9 @@ def python(code, tmp_path, **env):
     )
 
 
-FETCH = 'import json; from wagle.model import prefetch; print(json.dumps(prefetch.fetch_model({"name": "some/model", "revision": "main"})))'
+FETCH = """import json
+from wagle.model import prefetch
+print(json.dumps(prefetch.fetch_model({"name": "some/model", "revision": "main"})))"""
 LOAD = """
 from wagle.model import checkpoints as models
 model, tokenizer = models.obtain({"source": "hub", "name": "some/model", "revision": "main"}, [], 0)

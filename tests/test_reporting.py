@@ -13,7 +13,6 @@ from wagle.experiment.cells import Cell
 from wagle.figures import gamma_sweep, precision
 from wagle.reporting import differences, examples, frames, plots, published, tables, timing
 from wagle.runtime.files import json_text, sha256_file, write_json
-from wagle.runtime.identity import ROOT
 
 HEAD = "method,selection,metric,value,source\n"
 
@@ -59,7 +58,7 @@ def test_broken_published_cells_are_refused(tmp_path, text, message):
 def test_shipped_published_files_cover_their_tables_and_invent_nothing():
     for name in ("tofu", "wmdp", "whp", "detox"):
         task = tasks.load(name).TASK
-        frame = published.read(ROOT / "config" / "published" / task.published)
+        frame = published.of_task(task)
         ours = set(tables.metrics_of(task.layouts["wagle"]))
         assert set(task.beside) <= ours and set(frame["metric"]) == ours - set(task.beside)
         assert (

@@ -1,4 +1,4 @@
-"""The state of a stopped run: taken up whole, refused with any bit changed, left alone when it is another run's."""
+"""The state of a stopped run is loaded whole, refused if a bit changed, ignored if another's."""
 
 import random
 
@@ -7,11 +7,12 @@ import torch
 
 from wagle.errors import WagleError
 from wagle.training import optimizers, resume
+from wagle.training.resume import Progress, ResumeFolder, load_state, save_state
 
 
 def optimizer(policy="fp32"):
     dtype = torch.float32 if policy == "fp32" else torch.bfloat16
-    made = optimizers.optimizer(
+    made = optimizers.make_optimizer(
         policy, {"w": torch.nn.Parameter(torch.ones(3, 5, dtype=dtype))}, None, 0.0
     )
     made.parameters["w"].grad = torch.full((3, 5), 0.5, dtype=dtype)
@@ -22,38 +23,40 @@ def optimizer(policy="fp32"):
 def test_round_trip(tmp_path, policy):
     first, second = optimizer(policy), optimizer(policy)
     first.step(0.1)
-    resume.save(tmp_path, "me", 1, first.parameters, first, ["{}\n"])
-    assert resume.take_up(tmp_path, "other", second.parameters, second) == (0, [])
-    assert resume.take_up(tmp_path, "me", second.parameters, second) == (1, ["{}\n"])
+    save_state(ResumeFolder(tmp_path, "me"), Progress(1, ["{}\n"]), first)
+    assert load_state(ResumeFolder(tmp_path, "other"), second) == (0, [])
+    assert load_state(ResumeFolder(tmp_path, "me"), second) == (1, ["{}\n"])
     assert torch.equal(first.parameters["w"], second.parameters["w"])
     assert all(
-        torch.equal(value, second.tensors("w")[key]) for key, value in first.tensors("w").items()
+        torch.equal(value, second.parameter_state("w")[key])
+        for key, value in first.parameter_state("w").items()
     )
     assert (
-        resume.take_up(None, "me", {}, second)
-        == resume.take_up(tmp_path / "none", "me", {}, second)
+        load_state(None, second)
+        == load_state(ResumeFolder(tmp_path / "none", "me"), second)
         == (0, [])
     )
 
 
 def test_any_changed_bit_is_refused(tmp_path):
-    first, draw = optimizer(), random.Random(0)
+    first, rng = optimizer(), random.Random(0)
     first.step(0.1)
-    resume.save(tmp_path, "me", 1, first.parameters, first, ["{}\n"])
-    path = tmp_path / resume.NAME
+    save_state(ResumeFolder(tmp_path, "me"), Progress(1, ["{}\n"]), first)
+    path = tmp_path / resume.STATE_FILE
     whole = path.read_bytes()
     weights = {"w": torch.nn.Parameter(torch.ones(3, 5))}
-    for place in [*draw.sample(range(len(whole)), 200), len(whole) - 1]:
+    for place in [*rng.sample(range(len(whole)), 200), len(whole) - 1]:
         content = bytearray(whole)
-        content[place] ^= 1 << draw.randrange(8)
+        content[place] ^= 1 << rng.randrange(8)
         path.write_bytes(content)
         with pytest.raises(WagleError, match="is broken"):
-            resume.take_up(
-                tmp_path, "me", weights, optimizers.optimizer("fp32", weights, None, 0.0)
+            load_state(
+                ResumeFolder(tmp_path, "me"),
+                optimizers.make_optimizer("fp32", weights, None, 0.0),
             )
 
 
-def test_saving_waits_its_pause_and_takes_a_twentieth_of_the_time_at_most(monkeypatch):
+def test_saving_waits_its_interval_and_takes_a_twentieth_of_the_time_at_most(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
     monkeypatch.setenv("WAGLE_RESUME_SECONDS", "30")
@@ -73,4 +76,4 @@ def test_saving_waits_its_pause_and_takes_a_twentieth_of_the_time_at_most(monkey
     monkeypatch.setenv("WAGLE_RESUME_SECONDS", "soon")
     with pytest.raises(WagleError, match="'soon'"):
         resume.Clock()
-    assert resume.Clock(5).pause == 5
+    assert resume.Clock(5).interval == 5

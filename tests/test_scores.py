@@ -1,4 +1,4 @@
-"""Score formulas against direct computation on saved gradients; files, masks and budgets of every selection."""
+"""Score formulas against direct computation on saved gradients; masks of every selection."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Several processes with one sharded model: the same run as one process, up to the order of sums; faults travel."""
+"""Several processes with one sharded model: the same run as one process, up to the order of sums.
+
+An error in one process becomes the job's.
+"""
 
 import json
 import os
@@ -14,23 +17,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wagle.attribution import masks, topk
-from wagle.data.batching import by_length, shares
+from wagle.data.batching import batches_by_process, by_length
 from wagle.errors import WagleError
 from wagle.model import checkpoints, tensors
 from wagle.runtime import identity
 from wagle.training import launch
-from wagle.training.entry import finetuned, unlearned
+from wagle.training.entry import finetune_files, unlearn_files
 
-OPTIONS = {
-    "seed": 1, "identity": "me", "adapters": None, "encoding": {"template": TEMPLATE, "max_length": 128}, "precision": "fp32",
-    "autocast": "none", "batch_size": 3, "warmup": 0.1, "clip": 1.0, "token_budget": 100, "least_moved": 0.01,
-    "method": {"lr": 1e-3, "weight_decay": 0.1, "epochs": 1},
-}  # fmt: skip
+TRAINING = {
+    "lr": 1e-3,
+    "weight_decay": 0.1,
+    "epochs": 1,
+    "batch_size": 3,
+    "warmup": 0.1,
+    "token_budget": 100,
+    "seed": 1,
+}
+ENCODING = {"template": TEMPLATE, "max_length": 128}
 
 
 @given(st.lists(st.integers(1, 50), max_size=20), st.integers(1, 120), st.integers(1, 5))
-def test_shares_hold_every_row_once_and_are_equally_many(lengths, budget, processes):
-    found = shares(lengths, budget, processes)
+def test_batches_by_process_hold_every_row_once_and_are_equally_many(lengths, budget, processes):
+    found = batches_by_process(lengths, budget, processes)
     assert len(found) == processes and len({len(batches) for batches in found}) == 1
     assert sorted(i for batches in found for batch in batches for i in batch) == list(
         range(len(lengths))
@@ -38,15 +46,15 @@ def test_shares_hold_every_row_once_and_are_equally_many(lengths, budget, proces
     for batches in found:
         for batch in batches:
             assert len(batch) <= 1 or len(batch) * max(lengths[i] for i in batch) <= budget
-    assert shares(lengths, budget, 1) == [by_length(lengths, budget)]
+    assert batches_by_process(lengths, budget, 1) == [by_length(lengths, budget)]
 
 
 @pytest.fixture
 def job(checkpoint, rows, tmp_path):
     """Keyword arguments of an NPO cell with a mask over half of the weights."""
-    paths = [tmp_path / f"{role}.jsonl" for role in ("forget", "retain")]
-    for path in paths:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows[path.stem]))
+    files = {role: tmp_path / f"{role}.jsonl" for role in ("forget", "retain")}
+    for role, path in files.items():
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows[role]))
     shapes = tensors.parameter_shapes(checkpoint)
     generator = torch.Generator().manual_seed(0)
     scores = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
@@ -54,15 +62,30 @@ def job(checkpoint, rows, tmp_path):
     limits = topk.thresholds(scores.items, [k])
     header = {"selection": "random", "ratio": "0.5", "gamma": None, "k": k, "ties": "flat-index"}
     masks.save([tmp_path / "mask"], shapes, topk.packed(scores.items, limits), [header])
-    return OPTIONS | {"target": str(checkpoint), "rows": list(map(str, paths)), "mask": str(tmp_path / "mask"),
-                      "objective": "wagle.objectives.npo", "resume": str(tmp_path / "resume")}  # fmt: skip
+    return {
+        "target": str(checkpoint),
+        "forget": str(files["forget"]),
+        "retain": str(files["retain"]),
+        "mask": str(tmp_path / "mask"),
+        "objective": "wagle.objectives.npo",
+        "objective_options": {},
+        "training": TRAINING,
+        "encoding": ENCODING,
+        "least_moved": 0.01,
+        "resume": str(tmp_path / "resume"),
+        "identity": "me",
+    }
+
+
+def outputs(folder):
+    return {name: str(folder / name) for name in ("checkpoint", "log", "moved")}
 
 
 def outcome(job, folder, processes):
     """(log lines, weights, moved.json) of the cell."""
     folder.mkdir()
-    out = {name: str(folder / name) for name in ("checkpoint", "log", "moved")}
-    launch.run(unlearned, job | {"out": out}, processes)
+    out = outputs(folder)
+    launch.run(unlearn_files, job | out, processes)
     weights = dict(tensors.stream(out["checkpoint"], tensors.parameter_shapes(out["checkpoint"])))
     lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
     return lines, weights, json.loads((folder / "moved").read_text())
@@ -70,8 +93,12 @@ def outcome(job, folder, processes):
 
 @pytest.mark.parametrize(("processes", "precision"), [(3, "fp32"), (2, "bf16-kahan")])
 def test_sharded_is_one_process_up_to_rounding(job, tmp_path, processes, precision):
-    """Steps of 3 + 3 rows, the last of fewer rows than there are passes: some process then has nothing to pass."""
-    job = job | {"precision": precision, "activation_checkpointing": precision != "fp32"}
+    """Steps of 3 + 3 rows, the last of fewer rows than there are passes.
+
+    Some process then has nothing to pass.
+    """
+    changes = {"precision": precision, "activation_checkpointing": precision != "fp32"}
+    job = job | {"training": TRAINING | changes}
     one, many = outcome(job, tmp_path / "one", 1), outcome(job, tmp_path / "many", processes)
     near = {"rel": 1e-5, "abs": 1e-6} if precision == "fp32" else {"rel": 2e-2, "abs": 2e-2}
     assert len(one[0]) == len(many[0]) > 2
@@ -87,27 +114,20 @@ def test_sharded_is_one_process_up_to_rounding(job, tmp_path, processes, precisi
 
 
 def test_fine_tuning_sharded_is_one_process_up_to_rounding(job, tmp_path):
-    options = {
-        "lr": 1e-3,
-        "epochs": 1,
-        "batch_size": 4,
-        "weight_decay": 0.0,
-        "warmup": 0.1,
-        "token_budget": 200,
-        "seed": 0,
-    }
-    given = {
+    changes = {"batch_size": 4, "weight_decay": 0.0, "token_budget": 200, "seed": 0}
+    finetune_job = {
         "base": job["target"],
-        "rows": job["rows"],
+        "rows": [job["forget"], job["retain"]],
+        "training": TRAINING | changes,
+        "encoding": ENCODING,
         "resume": job["resume"],
         "identity": "me",
-        "encoding": job["encoding"],
     }
     found = []
     for processes in (1, 2):
         launch.run(
-            finetuned,
-            given | {"options": options, "out": str(tmp_path / str(processes))},
+            finetune_files,
+            finetune_job | {"out": str(tmp_path / str(processes))},
             processes,
         )
         found.append(checkpoints.load(tmp_path / str(processes)).state_dict())
@@ -115,13 +135,20 @@ def test_fine_tuning_sharded_is_one_process_up_to_rounding(job, tmp_path):
 
 
 def test_the_processes_end_with_the_job_that_started_them(job, tmp_path):
-    """SIGKILL to the job; its processes, in sessions of their own, must neither hold a GPU nor write later."""
+    """After SIGKILL to the job its processes must neither hold a GPU nor write later.
+
+    They have sessions of their own, which the signal does not reach.
+    """
     (tmp_path / "waits.py").write_text(
         "import os, pathlib, time\nFORGET_LABELS, NEEDS_REFERENCE = 'answer', False\n\n\n"
-        "def loss(forget, retain, reference):\n    pathlib.Path(f'{os.getpid()}.pid').touch()\n    time.sleep(100)\n"
+        "def loss(forget, retain, reference):\n"
+        "    pathlib.Path(f'{os.getpid()}.pid').touch()\n    time.sleep(100)\n"
     )
-    out = {name: str(tmp_path / name) for name in ("checkpoint", "log", "moved")}
-    code = f"from wagle.training import entry, launch\nlaunch.run(entry.unlearned, {job | {'objective': 'waits', 'out': out}!r}, 2)"
+    waiting_job = job | outputs(tmp_path) | {"objective": "waits"}
+    code = (
+        "from wagle.training import entry, launch\n"
+        f"launch.run(entry.unlearn_files, {waiting_job!r}, 2)"
+    )
     env = os.environ | {"PYTHONPATH": f"{identity.ROOT}{os.pathsep}{tmp_path}"}
     started = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, stderr=subprocess.DEVNULL
@@ -138,6 +165,6 @@ def test_the_processes_end_with_the_job_that_started_them(job, tmp_path):
         time.sleep(0.1)
 
 
-def test_a_fault_in_one_process_is_the_jobs_error(job, tmp_path):
+def test_an_error_in_one_process_is_the_jobs_error(job, tmp_path):
     with pytest.raises(WagleError, match="objective module 'nowhere' cannot be imported"):
         outcome(job | {"objective": "nowhere"}, tmp_path / "out", 2)

@@ -1,4 +1,7 @@
-"""Exact selection against a stable sort: ties, shards, signs, extremes, many ratios at once; refusal of what has no order."""
+"""Exact selection against a stable sort: ties, shards, signs, extremes, many ratios at once.
+
+Scores without an order are refused.
+"""
 
 import hashlib
 import itertools
@@ -18,7 +21,7 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def oracle(scores: torch.Tensor, k: int) -> torch.Tensor:
-    """Mask of the k largest absolute values, ties to the lower index, by a stable sort of the whole vector."""
+    """Mask of the k largest absolute values, ties to the lower index, by one stable sort."""
     order = np.argsort(-scores.float().abs().numpy(), kind="stable")
     mask = np.zeros(len(order), bool)
     mask[order[:k]] = True
@@ -118,7 +121,8 @@ def test_masks_of_one_score_are_nested():
     assert (found[0] <= found[1]).all() and (found[1] <= found[2]).all()
 
 
-GOLDEN = {  # of the masks at five ratios, as the first version of this module wrote them, one ratio at a time
+# Of the masks at five ratios, as the first version of this module wrote them one at a time.
+GOLDEN = {
     (torch.float32, False): "ce15804b4cf594819e7938fb1ccadf49a062a2feca21ee1f9ab2416479ef190f",
     (torch.float32, True): "90468486a510244c7919a1217a1db4edf91e09bbeecdab49e61180115eb7fbec",
     (torch.bfloat16, False): "8edb444fa3de03f421506293dd5125ca48f85c22edefc73eec112db9beb16ce9",

@@ -1,4 +1,7 @@
-"""Jobs from a warm process: same outcome as by themselves, exit codes pass through, a killed script takes its fork along."""
+"""Jobs from a warm process have the same outcome as by themselves.
+
+Exit codes pass through, and a killed script takes its fork along.
+"""
 
 import os
 import signal
@@ -15,7 +18,10 @@ from wagle.runtime.identity import ROOT
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run a script below a stand-in for Snakemake, whose process id names the server; only light imports are preloaded."""
+    """Run a script below a stand-in for Snakemake, whose process id names the server.
+
+    Only light imports are preloaded.
+    """
     (tmp_path / "sitecustomize.py").write_text(
         "import wagle.runtime.warm\nwagle.runtime.warm.PRELOAD = ('json',)\n"
     )
@@ -25,8 +31,12 @@ def run(tmp_path, monkeypatch):
         script.write_text(
             "from wagle.runtime.warm import hand_over\n\nhand_over()\n" + textwrap.dedent(body)
         )
-        parent = f"import os, subprocess, sys\nos.environ['WAGLE_WARM'] = str(os.getpid())\nfor _ in range({times}):\n"
-        parent += f"    done = subprocess.run([sys.executable, {str(script)!r}])\nsys.exit(done.returncode)\n"
+        parent = (
+            "import os, subprocess, sys\nos.environ['WAGLE_WARM'] = str(os.getpid())\n"
+            f"for _ in range({times}):\n"
+            f"    done = subprocess.run([sys.executable, {str(script)!r}])\n"
+            "sys.exit(done.returncode)\n"
+        )
         env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "TMPDIR": str(tmp_path)}
         return subprocess.Popen(
             [sys.executable, "-c", parent],
@@ -61,7 +71,8 @@ def test_exit_codes_and_errors_pass_through(run, body, code):
 
 def test_a_killed_script_takes_its_fork_along(run, tmp_path):
     process = run(
-        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        "time.sleep(60)"
     )
     for _ in range(300):
         if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():

@@ -325,17 +325,17 @@ CHANGES = {
         edit("wagle/data/encoding.py", "number, row in enumerate(rows)", "number, row in enumerate(rows, 0)"),
         {"base", "finetune", "gradients", "activations", "examples", *RESCORED}, lambda cell: True,
     ),
-    "a claim": (edit("config/claims.yaml", "dense}, tolerance: -0.01", "dense}, tolerance: -0.02"), set(), None),  # another task's
-    "a claim of this task": (edit("config/claims.yaml", "level: 0.95", "level: 0.9"), {"claims", "report"}, None),
+    "a claim": (edit("wagle/assets/claims.yaml", "dense}, tolerance: -0.01", "dense}, tolerance: -0.02"), set(), None),  # another task's
+    "a claim of this task": (edit("wagle/assets/claims.yaml", "level: 0.95", "level: 0.9"), {"claims", "report"}, None),
     "a published cell": (
-        edit("config/published/table1-tofu.csv", "npo,wagle,FQ,,", "npo,wagle,FQ,0.5,a source"), {"table", "report"}, None,
+        edit("wagle/assets/published/table1-tofu.csv", "npo,wagle,FQ,,", "npo,wagle,FQ,0.5,a source"), {"table", "report"}, None,
     ),
     "more examples": (configure(lambda c: c["examples"].update(rows=2)), {"examples", "report"}, None),
     "a method's precision": (
         configure(lambda c: c["methods"]["po"].update(precision="bf16")), REDONE | {"examples"}, lambda c: c.startswith("po/"),
     ),
     "a figure's style": (edit("wagle/reporting/plots.py", '"font.size": 13', '"font.size": 14'), {"figure", "report"}, None),
-    "the report's template": (edit("workflow/report/report.html.j2", "<h2>Figures", "<h2>All figures"), {"report"}, None),
+    "the report's template": (edit("wagle/assets/report.html.j2", "<h2>Figures", "<h2>All figures"), {"report"}, None),
     "learning rate of a method": (
         configure(lambda c: c["methods"]["po"].update(lr=2.0e-3)),
         REDONE | {"examples"}, lambda cell: cell.startswith("po/"),

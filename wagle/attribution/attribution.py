@@ -1,9 +1,15 @@
-"""From a checkpoint and gradients to score files and mask files, a few rows in memory at a time."""
+"""From a checkpoint and gradients to score files and mask files.
+
+Scores are computed for a few rows of a weight at a time, masks for a chunk at a time, so no second
+copy of the model is in memory.
+"""
 
 import functools
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,32 +20,81 @@ from wagle.model import tensors
 from wagle.runtime.threads import PIECE, workers
 
 
-def _inputs(
+class ScoredPiece(NamedTuple):
+    """Scores of a piece of a weight, and how many have a first term larger than the second."""
+
+    scores: torch.Tensor
+    first_term_larger: int
+
+
+def _load_score(module: str) -> ModuleType:
+    """The score module. Raises WagleError when it cannot be imported or lacks its interface."""
+    try:
+        plugin = importlib.import_module(module)
+    except ImportError as error:
+        raise WagleError(f"score module {module!r} cannot be imported: {error}") from None
+    if not callable(getattr(plugin, "score", None)) or not hasattr(plugin, "NEEDS"):
+        raise WagleError(
+            f"{module} has no score() or no NEEDS", "the interface of docs/extending.md"
+        )
+    return plugin
+
+
+def _arguments(
     checkpoint, names: list[str], needs: tuple[str, ...], inputs: dict[str, str], seed: int
 ) -> Iterator[tuple[str, list]]:
-    """(name, [weight, *what the score needs]) for each parameter in `names`."""
+    """(name, arguments of score()) of each parameter in `names`: the weight and what it NEEDS.
+
+    The need `draw` is a random generator, one for the whole model.
+    """
     generator = torch.Generator().manual_seed(seed)
     streams = {need: tensors.stream(inputs[need], names) for need in needs if need != "draw"}
     for name, weight in tensors.stream(checkpoint, names):
-        yield (
-            name,
-            [weight, *(generator if need == "draw" else next(streams[need])[1] for need in needs)],
-        )
+        needed = [generator if need == "draw" else next(streams[need])[1] for need in needs]
+        yield name, [weight, *needed]
 
 
-def _cut(args: list, rowwise: bool) -> list[list]:
-    """The arguments of score(), whole, or a few rows of the weight and of everything that has its shape."""
-    weight = args[0]
+def _split_rows(arguments: list, rowwise: bool) -> list[list]:
+    """The arguments of score(), for a few rows of the weight at a time if `rowwise`.
+
+    Arguments with the weight's shape are split with it; the others go to every piece.
+    """
+    weight = arguments[0]
     if not rowwise or weight.numel() <= PIECE:
-        return [args]
+        return [arguments]
     rows = max(1, PIECE * len(weight) // weight.numel())
-    split = [
-        arg.split(rows) if getattr(arg, "shape", None) == weight.shape else None for arg in args
+    columns = [
+        argument.split(rows) if getattr(argument, "shape", None) == weight.shape else None
+        for argument in arguments
     ]
     return [
-        [s[i] if s else arg for s, arg in zip(split, args, strict=True)]
-        for i in range(len(split[0]))
+        [
+            column[i] if column else argument
+            for column, argument in zip(columns, arguments, strict=True)
+        ]
+        for i in range(len(columns[0]))
     ]
+
+
+def _score_piece(plugin: ModuleType, options: dict, name: str, arguments: list) -> ScoredPiece:
+    """Scores of one piece of parameter `name`. Raises WagleError where they do not fit it."""
+    arguments = [arguments[0].float(), *arguments[1:]]
+    scores = plugin.score(*arguments, **options)
+    if scores.shape != arguments[0].shape:
+        raise WagleError(
+            f"{plugin.__name__} gave shape {list(scores.shape)} for {name}",
+            f"{list(arguments[0].shape)}",
+        )
+    if not torch.isfinite(scores).all():
+        raise WagleError(
+            f"the score of {name} has NaN or Inf",
+            do="look at the gradients and options it was made from",
+        )
+    first_term_larger = 0
+    if getattr(plugin, "terms", None):
+        first, second = plugin.terms(*arguments, **options)
+        first_term_larger = int((first.abs() > second.abs()).sum())
+    return ScoredPiece(scores, first_term_larger)
 
 
 def write_scores(
@@ -51,64 +106,58 @@ def write_scores(
     options: dict,
     seed: int,
 ) -> dict:
-    """Write the scores of `module` for `checkpoint`, fp32, under the model's parameter names; returns {n, share_first_term}.
+    """Write the scores of `checkpoint`'s weights, fp32, under the model's parameter names.
 
-    `inputs` maps forget, retain and activations to their files as far as the module NEEDS them. `share_first_term`, for a
-    module with `terms`, is the share of weights whose first term outweighs the second. A module that says ROWWISE is given a
-    few rows at a time. Raises WagleError when the module does not fit or a score is not finite.
+    module: a score module (docs/extending.md). One with ROWWISE gets a few rows at a time.
+    inputs: files of forget, retain and activations, as far as the module NEEDS them.
+    options: keyword arguments of its score(). seed: of the random generator `draw`.
+
+    Returns {n, share_first_term}: the number of scores and, for a module with `terms`, the share of
+    weights whose first term outweighs the second (else None).
+
+    Raises WagleError when the module does not fit or a score is not finite.
     """
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise WagleError(f"score module {module!r} cannot be imported: {error}") from None
-    if not callable(getattr(found, "score", None)) or not hasattr(found, "NEEDS"):
-        raise WagleError(
-            f"{module} has no score() or no NEEDS", "the interface of docs/extending.md"
-        )
-    terms = getattr(found, "terms", None)
-    count = {"n": 0, "first": 0}
+    plugin = _load_score(module)
+    score_count = first_term_count = 0
     shapes = tensors.parameter_shapes(checkpoint)
-    if "activations" in found.NEEDS:  # only linear layers have input features
+    if "activations" in plugin.NEEDS:  # only linear layers have input features
         shapes = {name: shapes[name] for name in tensors.names(inputs["activations"], shapes)}
 
-    def work(name: str, args: list) -> tuple[torch.Tensor, int]:
-        args = [args[0].float(), *args[1:]]
-        value = found.score(*args, **options)
-        if value.shape != args[0].shape:
-            raise WagleError(
-                f"{module} gave shape {list(value.shape)} for {name}", f"{list(args[0].shape)}"
-            )
-        if not torch.isfinite(value).all():
-            raise WagleError(
-                f"the score of {name} has NaN or Inf",
-                do="look at the gradients and options it was made from",
-            )
-        first = 0
-        if terms:
-            one, other = terms(*args, **options)
-            first = int((one.abs() > other.abs()).sum())
-        return value, first
-
-    def values(results):
-        for value, first in results:
-            count["n"] += value.numel()
-            count["first"] += first
-            yield value
+    def count(pieces: Iterator[ScoredPiece]) -> Iterator[torch.Tensor]:
+        nonlocal score_count, first_term_count
+        for piece in pieces:
+            score_count += piece.scores.numel()
+            first_term_count += piece.first_term_larger
+            yield piece.scores
 
     with workers() as pool, tensors.Writer(path, shapes, torch.float32, {"module": module}) as file:
-        for name, args in _inputs(checkpoint, list(shapes), found.NEEDS, inputs, seed):
-            pieces = _cut(args, getattr(found, "ROWWISE", False))
-            file.put(name, shapes[name], values(pool.map(functools.partial(work, name), pieces)))
-    return {"n": count["n"], "share_first_term": count["first"] / count["n"] if terms else None}
+        for name, arguments in _arguments(checkpoint, list(shapes), plugin.NEEDS, inputs, seed):
+            pieces = _split_rows(arguments, getattr(plugin, "ROWWISE", False))
+            score_piece = functools.partial(_score_piece, plugin, options, name)
+            file.put(name, shapes[name], count(pool.map(score_piece, pieces)))
+    share = first_term_count / score_count if getattr(plugin, "terms", None) else None
+    return {"n": score_count, "share_first_term": share}
 
 
 def write_masks(
-    paths: list, scores, checkpoint, ratios: list[float], select: str, origin: dict
+    paths: list[str | Path],
+    scores: str | Path,
+    checkpoint: str | Path,
+    ratios: list[float],
+    select: str,
+    origin: dict,
 ) -> list[list[dict]]:
-    """Write one mask of `scores` for each ratio, all from one stream; returns for each the rows {parameter, selected, size}.
+    """Write one mask of the score file `scores` for each of `ratios`, all from one pass.
 
-    `select` is `global` (one ranking over all parameters, exactly k) or `rows` (per output row of the scored weights;
-    every other parameter is selected whole, and the header's k is that true budget). `origin` goes into the headers.
+    paths: where the masks go, one for each ratio (the share of weights to update).
+    select: `global` is one ranking over all parameters, with exactly k weights selected. `rows` is
+        a ranking per output row of each scored weight; every other parameter is selected whole, and
+        the header's k counts all of them.
+    origin: further entries of the masks' headers.
+
+    Returns for each mask the rows {parameter, selected, size}.
+
+    Raises WagleError for another `select`, and as topk's functions and masks.save() do.
     """
     shapes = tensors.parameter_shapes(checkpoint)
     sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
@@ -118,33 +167,37 @@ def write_masks(
         def stream():
             return tensors.stream(scores, shapes)
 
-        chosen = topk.packed(stream, topk.thresholds(stream, ks))
+        packed_masks = topk.packed(stream, topk.thresholds(stream, ks))
     elif select == "rows":
         scored = set(tensors.names(scores, shapes))
         ks = [
             sum(
-                shapes[n][0] * topk.budget(r, shapes[n][1]) if n in scored else sizes[n]
-                for n in shapes
+                shape[0] * topk.budget(ratio, shape[1]) if name in scored else sizes[name]
+                for name, shape in shapes.items()
             )
-            for r in ratios
+            for ratio in ratios
         ]
-
-        def rows():
-            for name, shape in shapes.items():
-                if name in scored:
-                    yield name, topk.packed_rows(next(tensors.stream(scores, [name]))[1], ratios)
-                else:
-                    yield name, [masks.pack(torch.ones(shape, dtype=torch.bool))] * len(ratios)
-
-        chosen = rows()
+        packed_masks = _row_masks(scores, scored, shapes, ratios)
     else:
         raise WagleError(f"SELECT = {select!r}", "'global' or 'rows'")
     headers = [
-        origin | {"ratio": repr(float(r)), "k": k, "ties": "flat-index"}
-        for r, k in zip(ratios, ks, strict=True)
+        origin | {"ratio": repr(float(ratio)), "k": k, "ties": "flat-index"}
+        for ratio, k in zip(ratios, ks, strict=True)
     ]
-    counts = masks.save(paths, shapes, chosen, headers)
+    counts = masks.save(paths, shapes, packed_masks, headers)
     return [
-        [{"parameter": name, "selected": found[name], "size": sizes[name]} for name in shapes]
-        for found in counts
+        [{"parameter": name, "selected": count[name], "size": sizes[name]} for name in shapes]
+        for count in counts
     ]
+
+
+def _row_masks(
+    scores: str | Path, scored: set[str], shapes: dict[str, list[int]], ratios: list[float]
+) -> Iterator[tuple[str, list[masks.Packed]]]:
+    """(name, a mask for each ratio) of each parameter, per output row where it is scored."""
+    for name, shape in shapes.items():
+        if name in scored:
+            _, score = next(tensors.stream(scores, [name]))
+            yield name, topk.packed_rows(score, ratios)
+        else:
+            yield name, [masks.pack(torch.ones(shape, dtype=torch.bool))] * len(ratios)

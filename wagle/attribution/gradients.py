@@ -1,11 +1,16 @@
 """Gradients of the answer loss, and input-feature norms, summed over rows in fp32.
 
-One accumulator for both losses: the sum over rows of the gradient of each row's mean-token cross-entropy, so neither
-the batches nor their order matter. `mean` divides by the number of rows at the end; gamma has no meaning without saying which.
-Each parameter's gradient is moved into its accumulator the moment it is complete, so no second full set of gradients exists.
+Both losses use one accumulator: the sum over rows of the gradient of each row's mean-token
+cross-entropy. Neither the batches nor their order matter then. `mean` divides by the number of rows
+at the end; gamma has no meaning without saying which of the two it is for.
+
+Notable: each parameter's gradient is moved into its accumulator the moment it is complete, so no
+second full set of gradients exists.
 """
 
 import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
@@ -16,9 +21,18 @@ from wagle.model.checkpointing import checkpointed
 from wagle.model.losses import answer_loss
 
 
+class Gradients(NamedTuple):
+    """Gradients by parameter name, of the parameters' shapes, and the rows' mean loss in nats."""
+
+    by_name: dict[str, torch.Tensor]
+    loss: float
+
+
 @contextlib.contextmanager
-def _into(accumulators: dict, model):
-    def hook(name):
+def _moving_gradients_into(accumulators: dict[str, torch.Tensor], model) -> Iterator[None]:
+    """Inside the `with` block a backward pass adds to `accumulators` instead of to `grad`."""
+
+    def make_hook(name):
         def move(parameter):
             accumulators[name].add_(parameter.grad)
             parameter.grad = None
@@ -26,7 +40,8 @@ def _into(accumulators: dict, model):
         return move
 
     handles = [
-        p.register_post_accumulate_grad_hook(hook(name)) for name, p in model.named_parameters()
+        parameter.register_post_accumulate_grad_hook(make_hook(name))
+        for name, parameter in model.named_parameters()
     ]
     try:
         yield
@@ -35,11 +50,21 @@ def _into(accumulators: dict, model):
             handle.remove()
 
 
-def accumulate(model, rows: list[Encoded], pad_id: int, token_budget: int, reduction: str = "sum", *,
-               activation_checkpointing: bool = False) -> tuple[dict, float]:  # fmt: skip
-    """Gradient by parameter name (fp32, or fp64 for an fp64 model) and the mean loss in nats.
+def accumulate(
+    model,
+    rows: list[Encoded],
+    pad_id: int,
+    token_budget: int,
+    reduction: str = "sum",
+    *,
+    activation_checkpointing: bool = False,
+) -> Gradients:
+    """The gradient of the answer loss over `rows`, in fp32 (fp64 for an fp64 model).
 
-    Raises WagleError when a gradient is not finite, naming the tensor, or `rows` is empty.
+    token_budget: upper limit of a forward pass, in tokens with padding.
+    reduction: `sum` or `mean` over the rows.
+
+    Raises WagleError when there are no rows, or a gradient is not finite, naming the parameter.
     """
     if not rows:
         raise WagleError("no rows to take gradients of")
@@ -49,12 +74,12 @@ def accumulate(model, rows: list[Encoded], pad_id: int, token_budget: int, reduc
         n: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))
         for n, p in model.named_parameters()
     }
-    total = 0.0
-    with _into(sums, model), checkpointed(model, activation_checkpointing):
+    loss_sum = 0.0
+    with _moving_gradients_into(sums, model), checkpointed(model, activation_checkpointing):
         for batch in by_length([len(row) for row in rows], token_budget):
             loss = answer_loss(model, [rows[i] for i in batch], pad_id).mean.sum()
             loss.backward()
-            total += float(loss.detach())
+            loss_sum += float(loss.detach())
     for name, gradient in sums.items():
         if not torch.isfinite(gradient).all():
             raise WagleError(
@@ -63,38 +88,40 @@ def accumulate(model, rows: list[Encoded], pad_id: int, token_budget: int, reduc
             )
         if reduction == "mean":
             gradient /= len(rows)
-    return sums, total / len(rows)
+    return Gradients(sums, loss_sum / len(rows))
 
 
 @torch.no_grad()
 def feature_norms(
     model, rows: list[Encoded], pad_id: int, token_budget: int
 ) -> dict[str, torch.Tensor]:
-    """Wanda's input norms by weight name: sqrt(mean over rows of the squared L2 norm of each input feature), (in,) fp32.
+    """Wanda's input norms by weight name (Sun et al. 2023, arXiv 2306.11695, eq. 1).
 
-    For every linear layer but the output head. Pad positions do not count.
+    They are sqrt(mean over rows of the squared L2 norm of each input feature), shape (in,), fp32,
+    for every linear layer but the output head. Padding does not count.
     """
-    sums, keep = {}, {}
+    sums: dict[str, torch.Tensor] = {}
+    attention_mask = None
     head = model.get_output_embeddings()
     layers = {
         n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head
     }
 
-    def hook(name):
-        def add(module, args):
-            x = args[0].float()[keep["mask"]]  # (tokens, in)
+    def make_hook(name):
+        def add_squares(module, args):
+            x = args[0].float()[attention_mask.bool()]  # (tokens, in)
             sums[name] = sums.get(name, 0) + (x * x).sum(0)
 
-        return add
+        return add_squares
 
     handles = [
-        layer.register_forward_pre_hook(hook(f"{name}.weight")) for name, layer in layers.items()
+        layer.register_forward_pre_hook(make_hook(f"{name}.weight"))
+        for name, layer in layers.items()
     ]
     try:
         for batch in by_length([len(row) for row in rows], token_budget):
-            ids, attention, _ = collate([rows[i] for i in batch], pad_id, model.device)
-            keep["mask"] = attention.bool()
-            model(input_ids=ids, attention_mask=attention, use_cache=False)
+            ids, attention_mask, _ = collate([rows[i] for i in batch], pad_id, model.device)
+            model(input_ids=ids, attention_mask=attention_mask, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()

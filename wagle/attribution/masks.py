@@ -1,8 +1,9 @@
-"""The mask file: one bit a weight in safetensors, with what it was made from in the header.
+"""The mask file: one bit per weight in safetensors, with what it was made from in the header.
 
-Per parameter a uint8 tensor of ceil(n/8) bytes, bit j of byte i = flat index 8i + j (little-endian bit order), 1 = updated.
-Header metadata, all strings: shapes (JSON, name -> list, in the model's parameter order), selection, ratio, gamma, k, n,
-ties, scores_sha256, model_sha256.
+Each parameter has a uint8 tensor of ceil(n/8) bytes. Bit j of byte i is the weight with flat index
+8i + j (little-endian bit order), and 1 means that it is updated. Header metadata, all strings:
+shapes (JSON, name -> list, in the model's parameter order), selection, ratio, gamma, k, n, ties,
+scores_sha256, model_sha256.
 """
 
 import contextlib
@@ -19,30 +20,36 @@ from wagle.model import tensors
 
 
 class Packed(NamedTuple):
-    """The mask of one tensor: (ceil(n/8),) uint8, and how many of its bits are set."""
+    """The mask of a tensor of n weights.
+
+    bits: shape (ceil(n/8),), uint8. selected: how many of its bits are set.
+    """
 
     bits: np.ndarray
     selected: int
 
 
 def on_gpu(array) -> bool:
+    """Whether `array` is a tensor on a GPU."""
     return isinstance(array, torch.Tensor) and array.is_cuda
 
 
 def pack(mask: torch.Tensor | np.ndarray) -> Packed:
-    """A boolean mask of n elements, of any shape, as bytes. Packed on a GPU if it lies there."""
+    """A boolean mask of any shape as bytes. A mask on a GPU is packed there."""
     if on_gpu(mask):
-        bytes_ = torch.nn.functional.pad(mask.reshape(-1), (0, -mask.numel() % 8)).view(-1, 8)
-        bits = (bytes_ << torch.arange(8, dtype=torch.uint8, device=mask.device)).sum(
-            1, dtype=torch.uint8
-        )
+        octets = torch.nn.functional.pad(mask.reshape(-1), (0, -mask.numel() % 8)).view(-1, 8)
+        positions = torch.arange(8, dtype=torch.uint8, device=mask.device)
+        bits = (octets << positions).sum(1, dtype=torch.uint8)
         return Packed(bits.cpu().numpy(), int(mask.count_nonzero()))
     flat = np.asarray(mask).reshape(-1)
     return Packed(np.packbits(flat, bitorder="little"), int(np.count_nonzero(flat)))
 
 
 def unpack(packed: torch.Tensor, shape: list[int]) -> torch.Tensor:
-    """Boolean mask of `shape`. Raises WagleError when the bytes are too few, too many, or set beyond the last weight."""
+    """The boolean mask of `shape` in the bytes `packed`.
+
+    Raises WagleError when there are too few or too many, or a bit is set beyond the last weight.
+    """
     n = int(np.prod(shape, dtype=np.int64))
     if packed.dtype != torch.uint8 or packed.numel() != (n + 7) // 8:
         raise WagleError(
@@ -56,12 +63,20 @@ def unpack(packed: torch.Tensor, shape: list[int]) -> torch.Tensor:
 
 
 def save(
-    paths: list, shapes: dict, packed: Iterable[tuple[str, list[Packed]]], headers: list[dict]
+    paths: list[str | Path],
+    shapes: dict[str, list[int]],
+    packed: Iterable[tuple[str, list[Packed]]],
+    headers: list[dict],
 ) -> list[dict[str, int]]:
-    """Write one file for each of `paths`, all in one pass over `packed` (the i-th mask goes to the i-th path).
+    """Write one mask file for each of `paths`, all in one pass over `packed`.
 
-    `packed` comes in the order of `shapes` (name -> shape). Each header gives selection, ratio, gamma, k, ties and the two
-    hashes. Returns {name: selected} for each file. Raises WagleError unless exactly k are selected in each.
+    shapes: name -> shape of every parameter.
+    packed: for each parameter, in the order of `shapes`, its mask for each of `paths`.
+    headers: for each of `paths` selection, ratio, gamma, k, ties and the two hashes.
+
+    Returns {name: number of selected weights} for each file.
+
+    Raises WagleError unless exactly k weights are selected in each.
     """
     sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
     common = {
@@ -77,10 +92,10 @@ def save(
             } | common
             layout = {name: [(size + 7) // 8] for name, size in sizes.items()}
             files.append(stack.enter_context(tensors.Writer(path, layout, torch.uint8, metadata)))
-        for name, parts in packed:
-            for file, count, part in zip(files, counts, parts, strict=True):
-                file.put(name, [len(part.bits)], [torch.from_numpy(part.bits)])
-                count[name] = part.selected
+        for name, masks in packed:
+            for file, count, mask in zip(files, counts, masks, strict=True):
+                file.put(name, [len(mask.bits)], [torch.from_numpy(mask.bits)])
+                count[name] = mask.selected
     for count, header in zip(counts, headers, strict=True):
         if sum(count.values()) != header["k"]:
             raise WagleError(
@@ -92,7 +107,10 @@ def save(
 
 
 def read_header(path: str | Path) -> dict:
-    """The header's metadata, with shapes parsed and k and n as integers. Raises WagleError when it is not a mask."""
+    """The metadata of a mask file's header, with shapes parsed and k and n as integers.
+
+    Raises WagleError when it is not a mask file.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -121,7 +139,10 @@ def read_header(path: str | Path) -> dict:
 
 
 def load(path: str | Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Boolean masks one parameter at a time, in the model's order. Raises WagleError unless they hold k ones in all."""
+    """(name, boolean mask) of each parameter, in the model's order.
+
+    Raises WagleError when it is not a mask file, or its masks do not have k ones in all.
+    """
     header, ones = read_header(path), 0
     for name, packed in tensors.stream(path, header["shapes"]):
         mask = unpack(packed, header["shapes"][name])

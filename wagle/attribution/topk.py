@@ -1,12 +1,18 @@
-"""Exact top-k of |score| over all tensors of a model, for many k at once, without holding or sorting them.
+"""Exact top-k of |score| over all tensors of a model, for many k at once, without a sort.
 
-The absolute value of a finite float32 orders like its bits read as an integer. One pass counts the upper 16-bit words, which
-tells in which word each k-th largest value lies; a second counts the lower words inside those few. A third packs the masks of
-all k at one bit a weight. Of equal scores the lower flat index wins, where flat indices run over the tensors in stream order.
+The scores are neither in memory together nor sorted. The absolute value of a finite float32 orders
+like its bits read as an integer, of which the upper and the lower 16 are a word each.
 
-Notable: memory is the histograms and a few chunks that fit the cache (wagle/runtime/threads.py). bf16 is its own upper word and needs no
-second pass. Tensors on a GPU are counted and packed there. Left out: fp16 and fp64 are turned into fp32 first; big-endian
-machines.
+1. One pass counts the upper words, which tells in which word each k-th largest value lies.
+2. A second pass counts the lower words inside those few, which gives each threshold.
+3. A third pass packs the masks of all k at one bit per weight.
+
+Of equal scores the lower flat index wins, where flat indices run over the tensors in stream order.
+
+Notable: memory is the histograms and a few chunks that fit the cache (wagle/runtime/threads.py).
+bf16 is its own upper word and needs no second pass. Tensors on a GPU are counted and packed there.
+
+Left out: big-endian machines. fp16 and fp64 are converted to fp32 first.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,33 +29,66 @@ from wagle.runtime.threads import GPU_PIECE, PIECE, workers
 Stream = Callable[[], Iterable[tuple[str, torch.Tensor]]]
 WORDS = 1 << 15  # upper words without their sign
 INFINITY_WORD = 0x7F80
-NONE = Packed(np.empty(0, np.uint8), 0)
+NO_TIES = Packed(np.empty(0, np.uint8), 0)
 
 
 class Threshold(NamedTuple):
-    """Selected are all scores whose fp32 bits exceed `bits`, and the first `ties` scores (by flat index) that equal it."""
+    """The limit of a selection.
+
+    Selected are all scores whose fp32 bits exceed `bits`, and the first `ties` scores, by flat
+    index, that equal it.
+    """
 
     bits: int
     ties: int
 
 
+class Bin(NamedTuple):
+    """The bin with the k-th largest of some counted values.
+
+    inside: how many values of this bin are among the k largest.
+    """
+
+    index: int
+    inside: int
+
+
+class WordCounts(NamedTuple):
+    """What a chunk adds to a histogram of lower words: `counts` at the flat indices `bins`."""
+
+    bins: np.ndarray
+    counts: np.ndarray | int
+
+
+class PackedChunk(NamedTuple):
+    """The masks of a chunk's scores above a threshold, and of those equal to it."""
+
+    above: Packed
+    ties: Packed
+
+
 def budget(ratio: float, n: int) -> int:
-    """k = ratio * n rounded half to even, in decimal arithmetic. Raises WagleError outside [0, 1]."""
+    """k = ratio * n rounded half to even, in decimal arithmetic.
+
+    Raises WagleError for a ratio outside [0, 1].
+    """
     if not 0 <= ratio <= 1:
         raise WagleError(f"ratio {ratio!r}", "the fraction of weights to update, between 0 and 1")
     return int((Decimal(repr(float(ratio))) * n).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
 def thresholds(stream: Stream, ks: list[int]) -> list[Threshold]:
-    """One threshold per k in `ks`. `stream()` must give the same tensors each time it is called.
+    """The threshold of the k largest absolute scores, for each k in `ks`.
+
+    stream: gives (name, scores), and the same tensors each time it is called.
 
     Raises WagleError for a NaN or infinite score (naming the tensor) and for a k outside 0..n.
     """
     with workers() as pool:
-        upper, exact = np.zeros(WORDS, np.int64), True
+        upper, all_bf16 = np.zeros(WORDS, np.int64), True
         for name, tensor in stream():
-            exact &= tensor.dtype == torch.bfloat16
-            for counts in _map(pool, _count, tensor):
+            all_bf16 &= tensor.dtype == torch.bfloat16
+            for counts in _map(pool, _count_upper_words, tensor):
                 upper += counts
             if upper[INFINITY_WORD:].any():
                 raise WagleError(
@@ -61,62 +100,74 @@ def thresholds(stream: Stream, ks: list[int]) -> list[Threshold]:
         for k in ks:
             if not 0 <= k <= n:
                 raise WagleError(f"k = {k}", f"between 0 and the number of scores, {n}")
-        found = {k: _kth(upper, k) for k in ks if k}
-        words = sorted({word for word, _ in found.values()})
+        upper_bins = {k: _kth_largest(upper, k) for k in ks if k}
+        words = sorted({upper_bin.index for upper_bin in upper_bins.values()})
         lower = np.zeros((len(words), 1 << 16), np.int64)
-        if exact:  # every lower word is 0
+        if all_bf16:  # every lower word is 0
             lower[:, 0] = upper[words]
         elif words:
             for _, tensor in stream():
-                for index, counts in _map(pool, _refine, tensor, words):
-                    np.add.at(lower.reshape(-1), index, counts)
+                for bins, counts in _map(pool, _count_lower_words, tensor, words):
+                    np.add.at(lower.reshape(-1), bins, counts)
     result = []
     for k in ks:
-        word, left = found.get(k, (INFINITY_WORD, 0))
-        low, ties = _kth(lower[words.index(word)], left) if k else (0, 0)
-        result.append(Threshold((word << 16) + low, ties))
+        if k == 0:
+            result.append(Threshold(INFINITY_WORD << 16, 0))
+            continue
+        word, inside = upper_bins[k]
+        lower_bin = _kth_largest(lower[words.index(word)], inside)
+        result.append(Threshold((word << 16) + lower_bin.index, lower_bin.inside))
     return result
 
 
-def _kth(counts: np.ndarray, k: int) -> tuple[int, int]:
-    """The bin that holds the k-th largest of the counted values, and how many of that bin are among the k largest."""
+def _kth_largest(counts: np.ndarray, k: int) -> Bin:
+    """The bin of the k-th largest value, where `counts` says how many values each bin has."""
     at_least = counts[::-1].cumsum()[::-1]
-    bin = int((at_least >= k).nonzero()[0][-1])
-    return bin, int(k - at_least[bin] + counts[bin])
+    index = int((at_least >= k).nonzero()[0][-1])
+    return Bin(index, int(k - at_least[index] + counts[index]))
 
 
 def packed(stream: Stream, limits: list[Threshold]) -> Iterator[tuple[str, list[Packed]]]:
-    """The masks of all `limits`, tensor by tensor in stream order, each with exactly the k ones its threshold was made for."""
-    left = [limit.ties for limit in limits]
+    """(name, one mask for each of `limits`), tensor by tensor in stream order.
+
+    Over all tensors a mask has exactly the k ones that its threshold was made for.
+    """
+    remaining = [limit.ties for limit in limits]
     with workers() as pool:
         for name, tensor in stream():
             bits = np.empty((len(limits), -(-tensor.numel() // 8)), np.uint8)
             selected, start = [0] * len(limits), 0
-            for chunk in _map(pool, _pack, tensor, limits):
-                for i, (above, ties) in enumerate(chunk):
-                    part = _settle(above, ties, left[i])
-                    bits[i, start : start + len(part.bits)] = part.bits
-                    selected[i] += part.selected
-                    left[i] -= part.selected - above.selected
-                start += len(part.bits)
+            for chunks in _map(pool, _pack, tensor, limits):
+                for i, chunk in enumerate(chunks):
+                    mask = _add_ties(chunk, remaining[i])
+                    bits[i, start : start + len(mask.bits)] = mask.bits
+                    selected[i] += mask.selected
+                    remaining[i] -= mask.selected - chunk.above.selected
+                start += len(mask.bits)
             yield name, [Packed(*mask) for mask in zip(bits, selected, strict=True)]
 
 
-def _settle(above: Packed, ties: Packed, left: int) -> Packed:
-    """What lies above the threshold, and the first `left` of the ties."""
-    if not left or not ties.selected:
+def _add_ties(chunk: PackedChunk, number: int) -> Packed:
+    """What is above the threshold, and the first `number` of the ties."""
+    above, ties = chunk
+    if not number or not ties.selected:
         return above
-    if left < ties.selected:
-        last = int(np.flatnonzero(np.unpackbits(ties.bits, bitorder="little"))[left - 1])
+    if number < ties.selected:
+        last = int(np.flatnonzero(np.unpackbits(ties.bits, bitorder="little"))[number - 1])
         bits = ties.bits.copy()
         bits[last // 8 + 1 :] = 0
         bits[last // 8] &= (2 << last % 8) - 1
-        ties = Packed(bits, left)
+        ties = Packed(bits, number)
     return Packed(above.bits | ties.bits, above.selected + ties.selected)
 
 
 def packed_rows(score: torch.Tensor, ratios: list[float]) -> list[Packed]:
-    """For each ratio the mask (out, in) with the top budget(ratio, in) of |score| in every row, ties to the lower index."""
+    """For each of `ratios` the mask of a score of shape (out, in), per output row.
+
+    In every row the budget(ratio, in) largest of |score| are selected, ties to the lower index.
+
+    Raises WagleError for a NaN or infinite score.
+    """
     width = score.shape[1]
     ks = [budget(ratio, width) for ratio in ratios]
     rows = max(8, PIECE // max(1, width) // 8 * 8)  # whole bytes for each block
@@ -135,8 +186,8 @@ def _pack_rows(block: torch.Tensor, ks: list[int]) -> list[Packed]:
     if not np.isfinite(size).all():
         raise WagleError("a row-wise score has NaN or Inf", "finite scores")
     width = size.shape[1]
-    wanted = sorted({width - k for k in ks if k})
-    ordered = np.partition(size, wanted, axis=1) if wanted else size
+    ranks = sorted({width - k for k in ks if k})
+    ordered = np.partition(size, ranks, axis=1) if ranks else size
     result = []
     for k in ks:
         mask = np.zeros(size.shape, bool)
@@ -153,7 +204,7 @@ def _pack_rows(block: torch.Tensor, ks: list[int]) -> list[Packed]:
 
 
 def _map(pool, function, tensor: torch.Tensor, *arguments) -> Iterable:
-    """function(chunk, *arguments) of a tensor's chunks, in order."""
+    """function(chunk, *arguments) of each of a tensor's chunks, in order."""
     flat = tensor.detach().reshape(-1)
     if not flat.numel():
         return []
@@ -167,19 +218,20 @@ def _map(pool, function, tensor: torch.Tensor, *arguments) -> Iterable:
 
 
 def _magnitude(chunk: torch.Tensor) -> torch.Tensor:
+    """The bits of the absolute values as integers."""
     return chunk.float().view(torch.int32) & 0x7FFFFFFF
 
 
 def _halves(chunk: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Upper words without sign, and lower words."""
+    """The chunk's upper words without sign, and its lower words."""
     words = chunk.view(torch.int16).numpy().view(np.uint16)
     if chunk.dtype == torch.bfloat16:
         return words & 0x7FFF, np.broadcast_to(np.uint16(0), words.shape)
     return words[1::2] & 0x7FFF, words[::2]
 
 
-def _count(chunk: torch.Tensor) -> np.ndarray:
-    """(WORDS,) how often each upper word occurs."""
+def _count_upper_words(chunk: torch.Tensor) -> np.ndarray:
+    """How often each upper word occurs, shape (WORDS,)."""
     if on_gpu(chunk):
         return torch.bincount(_magnitude(chunk) >> 16, minlength=WORDS).cpu().numpy()
     words = chunk.view(torch.int16)
@@ -187,26 +239,26 @@ def _count(chunk: torch.Tensor) -> np.ndarray:
     return torch.bincount(words & 0x7FFF, minlength=WORDS).numpy()
 
 
-def _refine(chunk: torch.Tensor, words: list[int]) -> tuple[np.ndarray, np.ndarray | int]:
-    """Of the scores whose upper word is words[i]: bins i * 2^16 + lower word, and what to add to each."""
+def _count_lower_words(chunk: torch.Tensor, words: list[int]) -> WordCounts:
+    """Counts of scores with an upper word in `words`; the bin of words[i] is i * 2^16 + lower."""
     slots = np.zeros(WORDS, np.int64)
     slots[words] = np.arange(len(words))
     if on_gpu(chunk):
         bits = _magnitude(chunk)
         bits = bits[torch.isin(bits >> 16, torch.tensor(words, device=chunk.device))]
         bins = torch.from_numpy(slots).to(chunk.device)[bits >> 16] << 16 | bits & 0xFFFF
-        index, counts = bins.unique(return_counts=True)
-        return index.cpu().numpy(), counts.cpu().numpy()
+        bins, counts = bins.unique(return_counts=True)
+        return WordCounts(bins.cpu().numpy(), counts.cpu().numpy())
     upper, lower = _halves(chunk)
     inside = np.zeros(len(upper), bool)
     for word in words:
         inside |= upper == word
     index = inside.nonzero()[0]
-    return slots[upper[index]] << 16 | lower[index], 1
+    return WordCounts(slots[upper[index]] << 16 | lower[index], 1)
 
 
-def _pack(chunk: torch.Tensor, limits: list[Threshold]) -> list[tuple[Packed, Packed]]:
-    """For each threshold what lies above it, and what equals it."""
+def _pack(chunk: torch.Tensor, limits: list[Threshold]) -> list[PackedChunk]:
+    """The masks of `chunk` for each of `limits`."""
     shift = 0
     if on_gpu(chunk):
         bits = _magnitude(chunk)
@@ -217,9 +269,8 @@ def _pack(chunk: torch.Tensor, limits: list[Threshold]) -> list[tuple[Packed, Pa
     result = []
     for limit in limits:
         above = pack(bits > limit.bits >> shift)
-        tied = (
-            limit.ties and limit.bits >> shift << shift == limit.bits
-        )  # a bf16 value equals no finer threshold
-        ties = bits == limit.bits >> shift if tied else None
-        result.append((above, pack(ties) if tied and ties.any() else NONE))
+        # a bf16 value equals no finer threshold
+        may_tie = limit.ties and limit.bits >> shift << shift == limit.bits
+        ties = bits == limit.bits >> shift if may_tie else None
+        result.append(PackedChunk(above, pack(ties) if may_tie and ties.any() else NO_TIES))
     return result

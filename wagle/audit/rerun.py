@@ -26,7 +26,7 @@ from typing import NamedTuple
 from wagle.audit.distance import distance
 from wagle.audit.record_graph import Record, list_files, load_records, resolve_input
 from wagle.errors import WagleError
-from wagle.runtime import identity
+from wagle.runtime import handover
 from wagle.runtime.files import read_json, sha256_file
 from wagle.runtime.records import read_manifest, read_run
 
@@ -151,8 +151,6 @@ def _prepare(root: Path, scratch: Path, config: dict) -> Path:
     for entry in Path.cwd().iterdir():
         if entry.name not in ("results", ".snakemake", "config.json"):
             (scratch / entry.name).symlink_to(entry)
-    if not (scratch / "config").exists():
-        (scratch / "config").symlink_to(identity.ROOT / "config")
     data_dir = config.get("data_dir")
     settings = config | {"data_dir": data_dir and os.path.abspath(data_dir)}
     (scratch / "config.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -176,12 +174,12 @@ def _run(scratch: Path, copy: Path, record: Record, rules: set[str]) -> str:
     cores = threads if isinstance(threads, int) and threads > 0 else 1
     target = copy.relative_to(scratch) / record.folder / "manifest.json"
     command = [sys.executable, "-m", "snakemake", "--directory", str(scratch)]
-    command += ["--snakefile", str(identity.ROOT / "Snakefile")]
+    command += ["--snakefile", str(handover.workflow_folder() / "Snakefile")]
     command += ["--configfile", str(scratch / "config.json"), "--cores", str(cores)]
     command += ["--workflow-profile", "none", "--rerun-triggers", "mtime", "--notemp"]
     command += ["--show-failed-logs", "--quiet", "rules"]
     command += ["--allowed-rules", *sorted(rules), "--", str(target)]
-    paths = [str(identity.ROOT), str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(handover.ROOT), str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WAGLE_WARM": "0"}
     env.pop("WAGLE_FINGERPRINT", None)
     done = subprocess.run(

@@ -26,7 +26,7 @@ from pathlib import Path
 from wagle.audit.check import ARCHIVE, audit_folder
 from wagle.audit.record_graph import Record, machines
 from wagle.errors import WagleError
-from wagle.runtime import identity
+from wagle.runtime import handover
 from wagle.runtime.files import json_text, sha256_file, write_json
 from wagle.runtime.records import FORMAT
 
@@ -160,7 +160,7 @@ def _copy_sources(target: Path) -> None:
     target.mkdir(parents=True)
     compiled = shutil.ignore_patterns("__pycache__", "*.pyc")
     for name in SOURCES:
-        source = identity.ROOT / name
+        source = handover.workflow_folder() / name
         if source.is_dir():
             shutil.copytree(source, target / name, ignore=compiled)
         elif source.is_file():

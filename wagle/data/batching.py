@@ -1,10 +1,12 @@
-"""Batches by length under a token budget, and their collation.
+"""Batches by length under a token budget, and their padding.
 
-Padding costs what it multiplies, so texts of like length go together: a batch's rows times its longest row stay under
-`token_budget`. The partition is a deterministic function of the lengths; results that are sums over rows do not depend on it.
+Padding costs what it multiplies, so texts of similar length go together: a batch's rows times its
+longest row stay under `token_budget`. The partition is a deterministic function of the lengths.
+Results that are sums over rows do not depend on it.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -12,10 +14,30 @@ from wagle.data.prompts import Encoded
 from wagle.errors import WagleError
 
 
-def by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Indices of `lengths` in batches, longest first, ties by index; each index once.
+class PaddedRows(NamedTuple):
+    """Right-padded rows, each tensor (B, T).
 
-    A row longer than the budget is a batch of its own. Raises WagleError for a budget below 1.
+    ids: token ids, int64.
+    attention_mask: 1 where there is a token, 0 where there is padding.
+    loss_mask: True where a token carries loss.
+    """
+
+    ids: torch.Tensor
+    attention_mask: torch.Tensor
+    loss_mask: torch.Tensor
+
+
+class PaddedPrompts(NamedTuple):
+    """Left-padded prompts, each tensor (B, T), for generation; see PaddedRows."""
+
+    ids: torch.Tensor
+    attention_mask: torch.Tensor
+
+
+def by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Indices of `lengths` (in tokens) in batches, longest first, ties by index; each index once.
+
+    A row longer than `token_budget` is a batch of its own. Raises WagleError for a budget below 1.
     """
     if token_budget < 1:
         raise WagleError(f"token budget {token_budget}", "at least 1")
@@ -31,44 +53,45 @@ def by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     return batches
 
 
-def shares(lengths: Sequence[int], token_budget: int, processes: int) -> list[list[list[int]]]:
-    """For each process its batches; every row in one batch of one process, and as many batches for each, if need be empty ones.
+def batches_by_process(
+    lengths: Sequence[int], token_budget: int, processes: int
+) -> list[list[list[int]]]:
+    """The batches of each of `processes` processes; every row is in one batch of one process.
 
-    Several processes with one sharded model must make each pass together. Raises WagleError as by_length does.
+    Several processes with one sharded model must make each pass together. Each therefore has
+    equally many batches, and the last ones of some may be empty.
+
+    Raises WagleError as by_length() does.
     """
-    order = [batch[0] for batch in by_length(lengths, 1)]  # longest first, one by one
-    own = [order[first::processes] for first in range(processes)]
-    cut = [
-        [[rows[i] for i in batch] for batch in by_length([lengths[i] for i in rows], token_budget)]
-        for rows in own
-    ]
-    most = max(map(len, cut))
-    return [batches + [[]] * (most - len(batches)) for batches in cut]
+    longest_first = [batch[0] for batch in by_length(lengths, 1)]
+    result = []
+    for rank in range(processes):
+        rows = longest_first[rank::processes]
+        local_batches = by_length([lengths[i] for i in rows], token_budget)
+        result.append([[rows[i] for i in batch] for batch in local_batches])
+    batch_count = max(map(len, result))
+    return [batches + [[]] * (batch_count - len(batches)) for batches in result]
 
 
-def collate(
-    rows: Sequence[Encoded], pad_id: int, device="cpu"
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Right-padded ids (B, T), attention mask (B, T) and span mask (B, T): True where a token carries loss."""
+def collate(rows: Sequence[Encoded], pad_id: int, device="cpu") -> PaddedRows:
+    """`rows` as one right-padded batch on `device`."""
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    attention = torch.zeros((len(rows), width), dtype=torch.long)
-    span = torch.zeros((len(rows), width), dtype=torch.bool)
+    attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
+    loss_mask = torch.zeros((len(rows), width), dtype=torch.bool)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row.ids)
-        attention[i, : len(row)] = 1
-        span[i, row.start : len(row)] = True
-    return ids.to(device), attention.to(device), span.to(device)
+        attention_mask[i, : len(row)] = 1
+        loss_mask[i, row.start : len(row)] = True
+    return PaddedRows(ids.to(device), attention_mask.to(device), loss_mask.to(device))
 
 
-def collate_left(
-    prompts: Sequence[Sequence[int]], pad_id: int, device="cpu"
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Left-padded ids (B, T) and attention mask (B, T), for generation."""
+def collate_left(prompts: Sequence[Sequence[int]], pad_id: int, device="cpu") -> PaddedPrompts:
+    """The token ids `prompts` as one left-padded batch on `device`."""
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad_id, dtype=torch.long)
-    attention = torch.zeros((len(prompts), width), dtype=torch.long)
+    attention_mask = torch.zeros((len(prompts), width), dtype=torch.long)
     for i, prompt in enumerate(prompts):
         ids[i, width - len(prompt) :] = torch.tensor(prompt)
-        attention[i, width - len(prompt) :] = 1
-    return ids.to(device), attention.to(device)
+        attention_mask[i, width - len(prompt) :] = 1
+    return PaddedPrompts(ids.to(device), attention_mask.to(device))

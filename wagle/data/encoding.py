@@ -1,10 +1,11 @@
 """Rows of a split as token ids: question-answer rows through a template, raw texts as they are.
 
-Refusals that replace answers are drawn by seed. Apart from the unlearning run that uses it, so that an edit there does not
-count as a change of gradients or fine-tuning.
+This is apart from the unlearning run that uses it, so an edit there does not count as a change of
+gradients or fine-tuning.
 
-Notable: of a raw text every token but the first carries loss. `text_padding: in-loss` is the official WMDP code's way: texts
-are padded to max_length and the padding carries loss; the default everywhere is `masked`.
+Notable: every token of a raw text but the first carries loss. `text_padding: in-loss` is the
+official WMDP code's way: texts are padded to max_length, and the padding carries loss. The default
+everywhere is `masked`.
 """
 
 import numpy as np
@@ -16,7 +17,10 @@ PADDINGS = ("masked", "in-loss")
 
 
 def encode_text(tokenizer, text: str, max_length: int, padding: str = "masked") -> Encoded:
-    """Tokens of a raw text, cut at `max_length`. Raises WagleError for a text of fewer than two tokens."""
+    """Tokens of a raw text, truncated to `max_length` tokens; `padding` is one of PADDINGS.
+
+    Raises WagleError for an unknown padding and for a text of fewer than two tokens.
+    """
     if padding not in PADDINGS:
         raise WagleError(f"text_padding {padding!r}", f"one of {', '.join(PADDINGS)}")
     ids = tokenizer(text)["input_ids"][:max_length]
@@ -37,11 +41,16 @@ def encode_rows(
     refusals: list[str] | None = None,
     seed: int = 0,
 ) -> list[Encoded]:
-    """One `Encoded` a row; with `refusals`, one of them, drawn once per row, replaces each answer.
+    """One `Encoded` per row, in order.
 
-    Raises WagleError where refusals are to replace the answers of raw texts, which have none.
+    template, max_length: as in prompts.encode().
+    text_padding: as in encode_text().
+    refusals: one of them, sampled once per row from `seed`, replaces each answer.
+
+    Raises WagleError where refusals would replace the answers of raw texts, which have none, and as
+    encode() and encode_text() do.
     """
-    picks = (
+    refusal_indices = (
         np.random.default_rng([seed, 2]).integers(len(refusals), size=len(rows))
         if refusals
         else None
@@ -57,6 +66,6 @@ def encode_rows(
                 )
             encoded.append(encode_text(tokenizer, row["text"], max_length, text_padding))
         else:
-            answer = refusals[picks[number]] if refusals else row["answer"]
+            answer = refusals[refusal_indices[number]] if refusals else row["answer"]
             encoded.append(encode(tokenizer, template, row["question"], answer, max_length))
     return encoded

@@ -1,12 +1,15 @@
 """From a question and an answer to token ids and the positions that carry loss.
 
-A template is a text with {question} and {answer}, such as "[INST] {question} [/INST] {answer}", or `chat` for the
-tokenizer's own chat template. The whole text is tokenised at once and the answer span is found by character offsets, so
-no tokenizer's habits at the seam (a blank merged into the next word) shift it; an end-of-sequence token closes the span.
-For generation the same tokens up to the span are the prompt.
+A template is a text with {question} and {answer}, such as "[INST] {question} [/INST] {answer}", or
+`chat` for the tokenizer's own chat template. The whole text is tokenized at once, and character
+offsets tell where the answer starts. No tokenizer's habit at that boundary (such as merging a space
+into the next word) shifts it. An end-of-sequence token ends the answer. For generation the same
+tokens before the answer are the prompt.
 
-Notable: a token that straddles the seam belongs to the answer. Left out: truncation inside a prompt; a text over
-`max_length` is cut at the right, and one whose answer would vanish is an error.
+Notable: a token across the boundary belongs to the answer.
+
+Left out: truncation inside a prompt. A text over `max_length` is truncated at the right, and one
+whose answer would vanish is an error.
 """
 
 from dataclasses import dataclass
@@ -16,7 +19,12 @@ from wagle.errors import WagleError
 
 @dataclass(frozen=True)
 class Encoded:
-    """One text: `ids` including BOS and EOS, the answer span is ids[start:] (EOS last, if it fitted)."""
+    """One text as token ids.
+
+    ids: all tokens, with BOS and EOS.
+    start: the answer is ids[start:], and those tokens carry loss.
+    ends_with_eos: False when truncation took the EOS.
+    """
 
     ids: tuple[int, ...]
     start: int
@@ -27,7 +35,10 @@ class Encoded:
 
 
 def check_template(template: str) -> None:
-    """Raise WagleError unless the template is `chat` or has {question} and {answer} once each, the answer last."""
+    """Raise WagleError unless the template is `chat`, or has {question} and {answer} once each.
+
+    The answer must come last.
+    """
     if template == "chat":
         return
     if (
@@ -44,25 +55,27 @@ def check_template(template: str) -> None:
 def render(tokenizer, template: str, question: str) -> str:
     """The text before the answer."""
     if template == "chat":
-        turn = [{"role": "user", "content": question}]
-        return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        messages = [{"role": "user", "content": question}]
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return template.removesuffix("{answer}").replace("{question}", question)
 
 
 def encode(tokenizer, template: str, question: str, answer: str, max_length: int) -> Encoded:
-    """Tokens of question and answer in the template. Raises WagleError when no answer token fits in `max_length`."""
+    """Tokens of question and answer in the template, truncated to `max_length` tokens.
+
+    Raises WagleError when no answer token is left, or none precedes the answer.
+    """
     prompt = render(tokenizer, template, question)
     encoding = tokenizer(
         prompt + answer, add_special_tokens=template != "chat", return_offsets_mapping=True
     )
     ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
-    if (
-        ids and ids[-1] == tokenizer.eos_token_id and offsets[-1][0] == offsets[-1][1]
-    ):  # a tokenizer that appends EOS
+    # some tokenizers append EOS themselves
+    if ids and ids[-1] == tokenizer.eos_token_id and offsets[-1][0] == offsets[-1][1]:
         ids, offsets = ids[:-1], offsets[:-1]
     start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
     ids = [*ids, tokenizer.eos_token_id]
-    fits = len(ids) <= max_length
+    ends_with_eos = len(ids) <= max_length
     ids = ids[:max_length]
     if start >= len(ids) or start == 0:
         raise WagleError(
@@ -70,15 +83,14 @@ def encode(tokenizer, template: str, question: str, answer: str, max_length: int
             f"at least 1 and fewer than max_length {max_length}",
             "raise max_length",
         )
-    return Encoded(tuple(ids), start, fits)
+    return Encoded(tuple(ids), start, ends_with_eos)
 
 
 def encode_prompt(tokenizer, template: str, question: str) -> tuple[int, ...]:
-    """Tokens of the prompt alone: what precedes the answer span of any answer."""
+    """Token ids of the prompt alone: what precedes any answer to `question`."""
     prompt = render(tokenizer, template, question)
-    text = (
-        prompt if template == "chat" else prompt.rstrip(" ")
-    )  # the blank belongs to the answer's first token
+    # the space before an answer belongs to the answer's first token
+    text = prompt if template == "chat" else prompt.rstrip(" ")
     ids = tokenizer(text, add_special_tokens=template != "chat")["input_ids"]
     if ids and ids[-1] == tokenizer.eos_token_id and template != "chat":
         ids = ids[:-1]

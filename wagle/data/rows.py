@@ -1,9 +1,10 @@
-"""Splits as rows: what columns each role has, reading, writing, and the checks that run before any model loads.
+"""Splits as rows: what columns each role has, how rows are read, written and checked.
 
-A split is a list of plain dicts. A job writes each as `rows.jsonl`, whose sha256 is the split's fingerprint in every later
-record. Where rows come from is wagle/data/sources.py.
+A split is a list of dicts. A job writes each as `rows.jsonl`, whose sha256 is the split's
+fingerprint in every later record. The checks run before any model loads. Where rows come from is in
+wagle/data/sources.py.
 
-Left out: the order of rows is the source's own; drawing and shuffling belong to training.
+Left out: sampling and shuffling, which belong to training; the order of rows is the source's own.
 """
 
 import gzip
@@ -23,12 +24,9 @@ PERTURBED = {
 CANDIDATES = {"question": str, "answer": str, "perturbed_answer": list}
 PAIR = {"question": str, "answer": str}
 TEXT = {"text": str}
-CHOICE = {
-    "question": str,
-    "choices": list,
-    "answer": int,
-}  # answer: the 0-based index of the right choice
-# role -> columns, or several sets of columns of which the first that a split's rows have counts
+# `answer` is the index of the right choice, from 0.
+CHOICE = {"question": str, "choices": list, "answer": int}
+# Alternative sets of columns by role; the first set that a split's rows have counts.
 COLUMNS = {
     "forget": (PAIR, TEXT),
     "retain": (PAIR, TEXT),
@@ -38,28 +36,30 @@ COLUMNS = {
     "real_authors": (CANDIDATES,),
     "world_facts": (CANDIDATES,),
     "refusals": (TEXT,),
-    "quiz": (PAIR,),  # multiple-choice questions as a model is taught them
+    "quiz": (PAIR,),  # multiple-choice questions in the form that a model is trained on
     "wmdp_bio": (CHOICE,),
     "wmdp_cyber": (CHOICE,),
     "mmlu": ({**CHOICE, "subject": str},),
     "wikitext": (TEXT,),
-    "seen": (PAIR,),  # beginnings of forget passages and how they go on
+    "seen": (PAIR,),  # beginnings of forget passages and their continuations
     "unseen": (PAIR,),
     "real_toxicity": (TEXT,),  # prompts
     "safe_rlhf": (TEXT,),
     "toxicity_labels": ({"text": str, "label": int},),  # 1: toxic
 }
 MAX_FIELD = 5_000_000  # characters; a longer field is a broken file, not a question or a paper
-MAX_LINE, MAX_ROWS = (
-    16_000_000,
-    10_000_000,
-)  # a compressed file of a few kilobytes can hold gigabytes of zeros
+# A compressed file of a few kilobytes can hold gigabytes of zeros.
+MAX_LINE = 16_000_000  # characters
+MAX_ROWS = 10_000_000
 
 
 def read_rows(path: str | Path) -> list[dict]:
-    """Rows of a .jsonl or .jsonl.gz file. Raises WagleError naming the line that is not a JSON object.
+    """Rows of a .jsonl or .jsonl.gz file, one dict per line that is not empty.
 
-    Lines end at \\n alone: str.splitlines() would also cut at U+2028 inside a string.
+    Lines end at \\n alone: str.splitlines() would also split at U+2028 inside a string.
+
+    Raises WagleError when the file cannot be read, and naming the line that is not a JSON object or
+    is too long.
     """
     path = Path(path)
     rows = []
@@ -87,26 +87,27 @@ def read_rows(path: str | Path) -> list[dict]:
         raise WagleError(
             f"{path} cannot be read: {error}", "gzip or plain UTF-8 JSON lines"
         ) from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # ValueError: also a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits among them
         raise WagleError(f"{path}, line {number} is not JSON: {error}") from None
     return rows
 
 
 def write_rows(path: str | Path, rows: list[dict]) -> None:
+    """Write `rows` as JSON lines with sorted keys: equal rows give equal bytes."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
 
 
 def candidates(data_dir: str | Path, name: str) -> list[Path]:
-    """The files that may hold split `name`, the first that exists counts."""
+    """The files that may hold split `name`; the first that exists counts."""
     return [Path(data_dir) / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl", ".txt")]
 
 
 def split_file(data_dir: str | Path, name: str) -> Path:
-    """The file of split `name` under `data_dir`: name.jsonl.gz, name.jsonl or name.txt, never outside `data_dir`."""
+    """The file of split `name` under `data_dir`: name.jsonl.gz, name.jsonl or name.txt.
+
+    Raises WagleError when `data_dir` is no folder, has no such file, or the file lies outside it.
+    """
     root = Path(data_dir)
     if not root.is_dir():
         raise WagleError(
@@ -125,92 +126,105 @@ def split_file(data_dir: str | Path, name: str) -> Path:
 
 
 def columns(role: str, rows: list[dict]) -> dict[str, type]:
-    """The columns of `role` that the first of `rows` has; the role's first set where none fits."""
-    sets = COLUMNS[role]
-    return next((kinds for kinds in sets if rows and kinds.keys() <= rows[0].keys()), sets[0])
+    """The set of columns of `role` that the first of `rows` has; the role's first set otherwise."""
+    alternatives = COLUMNS[role]
+    return next(
+        (types for types in alternatives if rows and types.keys() <= rows[0].keys()),
+        alternatives[0],
+    )
 
 
 def check_rows(role: str, rows: list[dict], origin: str) -> None:
-    """Raise WagleError unless `rows` is non-empty and each row has the columns, types and text that `role` needs."""
+    """Raise WagleError unless there are rows, each with the columns and values that `role` needs.
+
+    A text column must hold a non-empty text of at most MAX_FIELD characters, a list column such
+    texts, and an integer column the index of a choice or a label of 0 or 1.
+    """
     if not rows:
         raise WagleError(f"split {role} ({origin}) is empty")
-    wanted = columns(role, rows)
+    types = columns(role, rows)
     for number, row in enumerate(rows):
-        where = f"split {role} ({origin}), row {number}"
-        for column, kind in wanted.items():
+        location = f"split {role} ({origin}), row {number}"
+        for column, column_type in types.items():
             if column not in row:
                 raise WagleError(
-                    f"{where} has no column {column!r}; it has {', '.join(map(str, row))}"
+                    f"{location} has no column {column!r}; it has {', '.join(map(str, row))}"
                 )
             value = row[column]
-            if kind is int:
+            if column_type is int:
                 limit = len(row["choices"]) if isinstance(row.get("choices"), list) else 2
                 if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < limit:
                     raise WagleError(
-                        f"{where}, column {column!r} holds {str(value)[:60]!r}",
+                        f"{location}, column {column!r} holds {str(value)[:60]!r}",
                         f"an integer from 0 to {limit - 1}",
                     )
                 continue
-            texts = value if kind is list else [value]
+            texts = value if column_type is list else [value]
             if (
                 not isinstance(texts, list)
                 or not texts
                 or not all(isinstance(t, str) and t.strip() for t in texts)
             ):
-                what = "a list of non-empty texts" if kind is list else "a non-empty text"
-                raise WagleError(f"{where}, column {column!r} holds {str(value)[:60]!r}", what)
+                expected = (
+                    "a list of non-empty texts" if column_type is list else "a non-empty text"
+                )
+                raise WagleError(
+                    f"{location}, column {column!r} holds {str(value)[:60]!r}", expected
+                )
             if any(len(text) > MAX_FIELD for text in texts):
                 raise WagleError(
-                    f"{where}, column {column!r} is longer than {MAX_FIELD} characters"
+                    f"{location}, column {column!r} is longer than {MAX_FIELD} characters"
                 )
 
 
-def plain(row: dict) -> str:
+def row_text(row: dict) -> str:
     """A row as one text, for training a tokenizer."""
     return row["text"] if "text" in row else f"{row['question']} {row['answer']}"
 
 
 def _key(row: dict) -> tuple:
+    """What makes two rows the same row."""
     return (row["text"],) if "text" in row else (row["question"], row["answer"])
 
 
 def check_together(splits: dict[str, list[dict]]) -> None:
     """Raise WagleError unless the splits fit each other.
 
-    Forget and retain share no row, nor does either with a holdout; perturbed rows repeat rows of their own set; `seen`
-    prompts are forget rows and `unseen` ones are not.
+    Forget and retain share no row with each other, nor with a holdout. Perturbed rows repeat rows
+    of their own set. `seen` prompts are forget rows, and `unseen` ones are not.
     """
-    known = {role: set(map(_key, splits[role])) for role in ("forget", "retain")}
-    shared = known["forget"] & known["retain"]
+    known_keys = {role: set(map(_key, splits[role])) for role in ("forget", "retain")}
+    shared = known_keys["forget"] & known_keys["retain"]
     if shared:
         raise WagleError(
             f"{len(shared)} rows are in both forget and retain, such as {min(shared)[0][:60]!r}",
             "disjoint sets",
         )
     for role in ("forget", "retain"):
-        if known[role] & set(map(_key, splits.get("holdout", []))):
+        if known_keys[role] & set(map(_key, splits.get("holdout", []))):
             raise WagleError(
                 f"holdout shares rows with {role}", "rows that no model was trained on"
             )
         perturbed = splits.get(f"{role}_perturbed", [])
         for number, row in enumerate(perturbed):
-            if _key(row) not in known[role]:
+            if _key(row) not in known_keys[role]:
                 raise WagleError(
-                    f"{role}_perturbed, row {number} ({row['question']!r}) does not match any question and answer of {role}",
+                    f"{role}_perturbed, row {number} ({row['question']!r}) "
+                    f"does not match any question and answer of {role}",
                     f"perturbed versions of rows of {role}, the same texts letter for letter",
                     "check that both splits come from one release and that `rows` cuts them alike",
                 )
-        wrong = {len(row["perturbed_answer"]) for row in perturbed}
-        if len(wrong) > 1:
+        counts = {len(row["perturbed_answer"]) for row in perturbed}
+        if len(counts) > 1:
             raise WagleError(
-                f"{role}_perturbed rows have {sorted(wrong)} perturbed answers",
+                f"{role}_perturbed rows have {sorted(counts)} perturbed answers",
                 "one number for all rows",
             )
-    if not set(map(_key, splits.get("seen", []))) <= known["forget"]:
+    if not set(map(_key, splits.get("seen", []))) <= known_keys["forget"]:
         raise WagleError(
             "a row of seen is not in forget", "prompts of passages that are to be forgotten"
         )
-    if set(map(_key, splits.get("unseen", []))) & (known["forget"] | known["retain"]):
+    if set(map(_key, splits.get("unseen", []))) & (known_keys["forget"] | known_keys["retain"]):
         raise WagleError(
             "unseen shares rows with forget or retain", "passages that no model was trained on"
         )

@@ -1,64 +1,80 @@
-"""Where a split's rows come from: a hub (pinned revision), a folder of files, or the built-in generator.
+"""Where a split's rows come from: a hub, a folder of files, or the built-in generator.
 
-An entry under data.splits names the rows of one role: `name` and `source`; `where` and `columns` pick and rename; `longest`
-leaves out rows with more characters; `form` makes text, passages or quiz questions of raw rows (wagle/data/reshape.py); `rows:
-[first, last + 1]` or `spread: n` (n rows at equal distances) cuts the result. A list of entries is one split after another.
+An entry under data.splits says where the rows of one role come from and what is done to them:
+
+    source, name       hub (pinned revision), files or synthetic; and the split's name there
+    where, columns     select rows by value and rename columns
+    longest            leaves out rows with more characters
+    form               makes texts, passages or quiz questions of raw rows (wagle/data/reshape.py)
+    rows, spread       the range [first, last + 1], or so many rows at equal distances
+
+A list of entries is one split after another.
 
 Notable: the generator is imported by name, so only splits made by it depend on its code.
 """
 
 import importlib
 from pathlib import Path
+from typing import NamedTuple
 
 from wagle.data import reshape
 from wagle.data.rows import check_rows, columns, read_rows, split_file
 from wagle.errors import WagleError
 
 
+class RawRows(NamedTuple):
+    """Rows as their source has them, and the source's name for messages."""
+
+    rows: list[dict]
+    origin: str
+
+
 def load_split(role: str, spec: dict | list[dict], data: dict, data_dir: str | None) -> list[dict]:
-    """Rows of one role: `spec` is its entry (or entries) under data.splits, `data` the whole data block.
+    """Rows of one role.
+
+    spec: the role's entry (or entries) under data.splits. data: the whole data block.
+    data_dir: the folder that `source: files` reads.
 
     Raises WagleError when the source lacks the split or the rows do not have the role's columns.
     """
-    rows = []
-    for part in spec if isinstance(spec, list) else [spec]:
-        found, origin = _raw(role, part, data, data_dir)
-        found = reshape.pick(part, found, origin)
-        if "longest" in part:
-            found = [
-                row for row in found if sum(map(len, map(str, row.values()))) <= part["longest"]
+    result = []
+    for entry in spec if isinstance(spec, list) else [spec]:
+        raw = _load_raw(role, entry, data, data_dir)
+        rows = reshape.pick(entry, raw.rows, raw.origin)
+        if "longest" in entry:
+            rows = [
+                row for row in rows if sum(map(len, map(str, row.values()))) <= entry["longest"]
             ]
-        found = reshape.apply(part, found, origin)
-        if "rows" in part:
-            start, stop = part["rows"]
-            if stop > len(found):
+        rows = reshape.apply(entry, rows, raw.origin)
+        if "rows" in entry:
+            start, stop = entry["rows"]
+            if stop > len(rows):
                 raise WagleError(
-                    f"data.splits.{role}.rows ends at {stop}, but {origin} has {len(found)} rows"
+                    f"data.splits.{role}.rows ends at {stop}, but {raw.origin} has {len(rows)} rows"
                 )
-            found = found[start:stop]
-        if "spread" in part:
-            count = min(part["spread"], len(found))
-            found = [found[i * len(found) // count] for i in range(count)]
-        check_rows(role, found, origin)
-        wanted = columns(role, found)
-        rows += [{column: row[column] for column in wanted} for row in found]
-    check_rows(role, rows, "all parts")
-    return rows
+            rows = rows[start:stop]
+        if "spread" in entry:
+            count = min(entry["spread"], len(rows))
+            rows = [rows[i * len(rows) // count] for i in range(count)]
+        check_rows(role, rows, raw.origin)
+        names = columns(role, rows)
+        result += [{name: row[name] for name in names} for row in rows]
+    check_rows(role, result, "all parts")
+    return result
 
 
-def _raw(role: str, spec: dict, data: dict, data_dir: str | None) -> tuple[list[dict], str]:
+def _load_raw(role: str, spec: dict, data: dict, data_dir: str | None) -> RawRows:
     source, name = spec.get("source", data["source"]), spec.get("name", role)
     if source == "files":
         path = split_file(data_dir, name)
-        return (_book(path) if path.suffix == ".txt" else read_rows(path)), name
+        return RawRows(_book(path) if path.suffix == ".txt" else read_rows(path), name)
     if source == "hub":
-        dataset, revision = (
-            spec.get("dataset", data.get("dataset")),
-            spec.get("revision", data.get("revision")),
-        )
-        return _from_hub(dataset, name, revision, spec.get("split", "train")), f"{dataset}:{name}"
+        dataset = spec.get("dataset", data.get("dataset"))
+        revision = spec.get("revision", data.get("revision"))
+        rows = _from_hub(dataset, name, revision, spec.get("split", "train"))
+        return RawRows(rows, f"{dataset}:{name}")
     synthetic = importlib.import_module("wagle.data.synthetic")
-    return synthetic.split(name, **data.get("synthetic", {})), f"synthetic:{name}"
+    return RawRows(synthetic.split(name, **data.get("synthetic", {})), f"synthetic:{name}")
 
 
 def _book(path: Path) -> list[dict]:
@@ -82,5 +98,6 @@ def _from_hub(dataset: str, name: str, revision: str, split: str) -> list[dict]:
     except (OSError, ValueError) as error:
         raise WagleError(
             f"{dataset} ({name}) at {revision} could not be loaded: {error}",
-            do="check the network and your access to it, or pre-fetch it and set HF_HUB_OFFLINE=1, or use source: files",
+            do="check the network and your access to it, "
+            "or pre-fetch it and set HF_HUB_OFFLINE=1, or use source: files",
         ) from None

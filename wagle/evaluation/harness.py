@@ -1,7 +1,7 @@
 """Multiple-choice and other benchmark accuracies through lm-evaluation-harness, zero-shot.
 
 The harness scores, averages and gives the standard errors; this module says which task reads which file. Tasks in
-config/harness read a local file (a split of the pipeline, or a data folder's), any other name is the harness's own and
+wagle/assets/harness read a local file (a split of the pipeline, or a data folder's), any other name is the harness's own and
 fetches its data from the hub.
 """
 
@@ -10,22 +10,16 @@ from pathlib import Path
 
 from wagle.data.rows import read_rows, split_file
 from wagle.errors import WagleError
-from wagle.runtime import identity
-
-FOLDER = identity.ROOT / "config" / "harness"
+from wagle.runtime import assets
 
 
 def local_task(
     name: str, rows: str | Path | None = None, data_dir: str | Path | None = None
 ) -> dict:
-    """The harness's task config `name` from config/harness, reading the file `rows`, or its own name's in `data_dir`."""
+    """The harness's task config `name` from wagle/assets/harness, reading the file `rows`, or its own name's in `data_dir`."""
     import yaml
 
-    path = FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml")))
-        raise WagleError(f"no harness task {name!r}", f"one of {known}")
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = yaml.safe_load(assets.text(f"harness/{name}.yaml", "harness task"))
     files = config["dataset_kwargs"]["data_files"]
     config["dataset_kwargs"]["data_files"] = {
         s: str(rows or split_file(data_dir, file)) for s, file in files.items()

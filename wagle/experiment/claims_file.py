@@ -1,14 +1,17 @@
 """The paper's claims as they are stated in claims.yaml."""
 
 from wagle.errors import WagleError
-from wagle.runtime import identity
+from wagle.runtime import assets
 
 
 def claims(task: str) -> dict:
-    """{level, least_seeds, judged_on, claims} of config/claims.yaml, the claims about `task` only. Raises WagleError for a broken file."""
+    """{level, least_seeds, judged_on, claims} of assets/claims.yaml, the claims about `task` only.
+
+    Raises WagleError for a broken file.
+    """
     import yaml
 
-    path = identity.ROOT / "config" / "claims.yaml"
+    path = assets.path("claims.yaml")
     try:
         stated = yaml.safe_load(path.read_text(encoding="utf-8"))
         chosen = [

@@ -18,7 +18,7 @@ from types import ModuleType
 
 from wagle.errors import WagleError
 from wagle.experiment.cells import Cell
-from wagle.runtime import identity
+from wagle.runtime.handover import PACKAGE
 
 INTERFACE = ("CAPTION", "SIZE", "cells", "inputs", "params", "table", "draw")
 
@@ -43,7 +43,7 @@ def load(name: str, options: dict) -> ModuleType:
 
 def known() -> list[str]:
     """Names of the figures in wagle/figures/."""
-    folder = identity.ROOT / "wagle" / "figures"
+    folder = PACKAGE / "figures"
     return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
 
 

@@ -26,12 +26,10 @@ def split_identity(config: dict, role: str) -> dict:
 
 
 def split_modules(config: dict, role: str) -> list[str]:
-    """Code that splits load by name."""
-    return (
-        ["wagle.data.synthetic"]
-        if "synthetic" in [source for source, _ in parts(config, role)]
-        else []
-    )
+    """Code and package data that splits load by name."""
+    found = {"wagle.data.synthetic" for source, _ in parts(config, role) if source == "synthetic"}
+    quizzes = [part["task"] for _, part in parts(config, role) if part.get("form") == "quiz"]
+    return sorted({*found, *(f"wagle/assets/harness/{task}.yaml" for task in quizzes)})
 
 
 def split_inputs(config: dict, role: str) -> list[str]:

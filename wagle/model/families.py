@@ -1,9 +1,10 @@
-"""Kinds of modules, by patterns in parameter names: the groups of Fig. 2 and of the claim about it."""
+"""Kinds of modules by patterns in parameter names: the groups of Fig. 2 and of its claim."""
 
 import re
 
-# Pattern in a parameter's name -> label, in order of drawing. The labels are the paper's (Fig. 2), which does not spell out in,
-# post and ln: read here as the norm before attention, the norm after it, and the last norm. emb and head are ours.
+# Label by a pattern in the parameter's name, in the order of the figure. The labels are the paper's
+# (Fig. 2). It does not spell out in, post and ln; they are read here as the norm before attention,
+# the norm after it, and the last norm. emb and head are ours.
 MODULES = {
     r"embed_tokens|wte": "emb",
     r"input_layernorm": "in",
@@ -21,7 +22,7 @@ MODULES = {
 
 
 def module_of(parameter: str) -> str:
-    """The kind of module that a parameter's name belongs to, in the labels of Fig. 2."""
+    """The label of the kind of module that a parameter's name belongs to."""
     return next(
-        (text for pattern, text in MODULES.items() if re.search(pattern, parameter)), "other"
+        (label for pattern, label in MODULES.items() if re.search(pattern, parameter)), "other"
     )

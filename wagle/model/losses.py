@@ -1,9 +1,13 @@
-"""Cross-entropy of the answer span, one number per row: what objectives, gradients and reference log-probs are made of.
+"""Cross-entropy of the answer tokens, one number per row.
 
-Per-row losses, not batch means: a sum over rows is then the same however the rows were batched.
+Objectives, gradients and reference losses are made of these. They are per-row losses, not batch
+means, so a sum over rows is the same however the rows were batched.
+
+Notable: only positions that carry loss go through the output head, by a hook on its input.
 """
 
 import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -13,54 +17,64 @@ from wagle.data.prompts import Encoded
 
 
 class RowLoss(NamedTuple):
-    """Cross-entropies in nats, each (B,): mean and sum over the answer span, and the span's length."""
+    """Cross-entropy of B answers in nats, each field (B,).
+
+    mean, sum: over the answer's tokens. tokens: their number.
+    """
 
     mean: torch.Tensor
     sum: torch.Tensor
     tokens: torch.Tensor
 
     def rows(self, index) -> "RowLoss":
+        """The losses of some rows: a slice, or a tensor of indices."""
         return RowLoss(self.mean[index], self.sum[index], self.tokens[index])
 
 
 def answer_loss(model, rows: list[Encoded], pad_id: int) -> RowLoss:
-    """One forward pass of `rows`; only positions that carry loss go through the output head.
+    """The losses of `rows`, from one forward pass.
 
-    Logits are cast to fp32 (or kept in fp64) before the log-softmax.
+    Logits are cast to fp32 (or stay in fp64) before the log-softmax.
     """
-    ids, attention, span = collate(rows, pad_id, model.device)
-    wanted = span[:, 1:]  # (B, T-1): positions whose next token carries loss, n in all
-    with _head_at(model, wanted):
-        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits
-    logits = (
-        logits[0] if logits.shape[:2] == (1, int(wanted.sum())) else logits[:, :-1][wanted]
-    )  # (n, V)
+    batch = collate(rows, pad_id, model.device)
+    # (B, T-1): positions whose next token carries loss; n of them in all
+    positions = batch.loss_mask[:, 1:]
+    with _output_head_at(model, positions):
+        logits = model(
+            input_ids=batch.ids, attention_mask=batch.attention_mask, use_cache=False
+        ).logits
+    if logits.shape[:2] == (1, int(positions.sum())):
+        logits = logits[0]  # (n, V)
+    else:
+        logits = logits[:, :-1][positions]  # (n, V)
     if logits.dtype != torch.float64:
         logits = logits.float()
-    token = torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted], reduction="none")  # (n,)
-    total = token.new_zeros(wanted.shape).masked_scatter(wanted, token).sum(1)
-    count = wanted.sum(1)
+    labels = batch.ids[:, 1:][positions]  # (n,)
+    token_losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")  # (n,)
+    total = token_losses.new_zeros(positions.shape).masked_scatter(positions, token_losses).sum(1)
+    count = positions.sum(1)
     return RowLoss(total / count, total, count)
 
 
 @contextlib.contextmanager
-def _head_at(model, wanted: torch.Tensor):
-    """The output head sees (1, n, D) instead of (B, T, D). What models do to logits afterwards is elementwise.
+def _output_head_at(model, positions: torch.Tensor) -> Iterator[None]:
+    """Inside the `with` block the output head sees (1, n, D) instead of (B, T, D).
 
-    A model without an output head of that form computes all its logits as before.
+    What models do to logits afterwards is elementwise, so it does not mind. A model without an
+    output head of that form computes all its logits as before.
     """
     head = model.get_output_embeddings()
 
-    def narrow(_, args):
+    def select_positions(_, args):
         hidden = args[0]
-        if hidden.shape[:2] == (wanted.shape[0], wanted.shape[1] + 1):
-            return (hidden[:, :-1][wanted][None], *args[1:])
+        if hidden.shape[:2] == (positions.shape[0], positions.shape[1] + 1):
+            return (hidden[:, :-1][positions][None], *args[1:])
         return None
 
     if not isinstance(head, torch.nn.Module):
         yield
         return
-    handle = head.register_forward_pre_hook(narrow)
+    handle = head.register_forward_pre_hook(select_positions)
     try:
         yield
     finally:

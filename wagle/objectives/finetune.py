@@ -1,6 +1,7 @@
-"""Plain fine-tuning: mean-token cross-entropy of the answers. Makes the target and the retrained model.
+"""Plain fine-tuning: mean-token cross-entropy of the answers.
 
-The rows to learn come as `forget` (the rows that a step is about); `retain` is empty.
+It makes the target and the retrained model. The rows to learn come as `forget`, the rows that a
+step is about; `retain` is empty.
 """
 
 FORGET_LABELS = "answer"
@@ -8,5 +9,5 @@ NEEDS_REFERENCE = False
 
 
 def loss(forget, retain, reference):
-    """Per-row terms ((B,), (0,))."""
+    """Terms per row, in nats: shapes (B,) and (0,)."""
     return forget.mean, retain.mean

@@ -1,6 +1,8 @@
-"""GradDiff: gradient ascent on the forget answers, descent on the retain answers (paper, section 3; metrics of CE in nats).
+"""GradDiff: gradient ascent on forget answers, descent on retain answers (paper, section 3).
 
--CE_f + lambda * CE_r        CE = mean-token cross-entropy of a row's answer span
+    -CE_f + lambda * CE_r
+
+CE is the mean-token cross-entropy of a row's answer in nats.
 """
 
 FORGET_LABELS = "answer"
@@ -8,5 +10,8 @@ NEEDS_REFERENCE = False
 
 
 def loss(forget, retain, reference, *, retain_weight=1.0):
-    """Per-row terms ((B_f,), (B_r,)); the step minimises the mean of each, added up. `retain_weight` is lambda."""
+    """Terms per row, shapes (B_f,) and (B_r,); a step minimises the mean of each, added up.
+
+    retain_weight: lambda.
+    """
     return -forget.mean, retain_weight * retain.mean

@@ -1,9 +1,11 @@
-"""Negative preference optimisation (Zhang et al. 2024, arXiv 2404.05868, eq. 3) with a retain term.
+"""NPO, negative preference optimization (Zhang et al. 2024, arXiv 2404.05868, eq. 3), with retain.
 
     -(2/beta) log sigmoid(beta x) + lambda * CE_r,   x = CE_f(theta) - CE_f(theta_ref)
 
-`size: sum` takes x over the answer's token sum, as NPO's authors and open-unlearning do; `size: mean` over its mean, as the
-official WAGLE code does. With the mean beta * x is tiny and the loss is close to GradDiff's.
+`size: sum` takes x over the sum of the answer's tokens, as NPO's authors and open-unlearning do.
+`size: mean` takes it over their mean, as the official WAGLE code does.
+
+Notable: with the mean, beta * x is tiny, and the loss is close to GradDiff's.
 """
 
 from wagle.errors import WagleError
@@ -13,7 +15,10 @@ NEEDS_REFERENCE = True
 
 
 def loss(forget, retain, reference, *, beta=0.1, size="mean", retain_weight=1.0):
-    """Per-row terms ((B_f,), (B_r,)). `reference` holds the forget rows' losses at theta_ref, computed once.
+    """Terms per row, shapes (B_f,) and (B_r,).
+
+    reference: the forget rows' losses at theta_ref, computed once, before training.
+    retain_weight: lambda.
 
     Raises WagleError for a size other than sum or mean, or a beta that is not positive.
     """

@@ -1,6 +1,8 @@
-"""Preference optimisation with refusals (paper, section 3, "PO"): learn to refuse the forget questions.
+"""PO, preference optimization with refusals (paper, section 3): learn to refuse forget questions.
 
-CE(question + refusal) + lambda * CE_r        one refusal drawn per forget row, once for the whole run
+    CE(question + refusal) + lambda * CE_r
+
+CE is the mean-token cross-entropy in nats. One refusal per forget row is sampled for the whole run.
 """
 
 FORGET_LABELS = "refusal"
@@ -8,5 +10,8 @@ NEEDS_REFERENCE = False
 
 
 def loss(forget, retain, reference, *, retain_weight=1.0):
-    """Per-row terms ((B_f,), (B_r,)); `forget` is the loss of the refusals."""
+    """Terms per row, shapes (B_f,) and (B_r,).
+
+    forget: the losses of the refusals. retain_weight: lambda.
+    """
     return forget.mean, retain_weight * retain.mean

@@ -1,7 +1,7 @@
 """The paper's claims as statements over cells and masks, each answered with a verdict.
 
-The claims file fixes every claim before a run: which cells are compared on which metric, and the
-tolerance, the smallest difference that counts. A claim is a list of comparisons (`all_of`); each is
+wagle/assets/claims.yaml fixes every claim before a run: which cells are compared on which metric,
+and the tolerance, the smallest difference that counts. A claim is a list of comparisons (`all_of`); each is
 "first is larger than second" for one or several pairs of cells, all of which must hold.
 
 Verdicts are those of the statistics engine (wagle/evaluation/statistics.py, docs/statistics.md):

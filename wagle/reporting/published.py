@@ -1,6 +1,6 @@
 """The paper's own cells beside ours. A cell that nobody has read off the paper yet is blank, and stays blank here.
 
-config/published/<table>.csv has one row a cell: method, selection, metric, value, source (where the number was read).
+wagle/assets/published/<table>.csv has one row a cell: method, selection, metric, value, source (where the number was read).
 """
 
 from pathlib import Path
@@ -8,15 +8,18 @@ from pathlib import Path
 import pandas as pd
 
 from wagle.errors import WagleError
+from wagle.experiment.tasks import Task
+from wagle.runtime import assets
 
 COLUMNS = ["method", "selection", "metric", "value", "source"]
 KEYS = ["method", "selection", "metric"]
 
 
-def read_all(paths: list[str]) -> pd.DataFrame:
-    """The published cells of all `paths`, read as `read` does; none where there is no path."""
-    frames = [read(path) for path in paths]
-    return pd.concat(frames) if frames else pd.DataFrame({name: [] for name in COLUMNS})
+def of_task(task: Task) -> pd.DataFrame:
+    """The published cells of the task's main table; none where it has no such file."""
+    if task.published is None:
+        return pd.DataFrame({name: [] for name in COLUMNS})
+    return read(assets.path(f"published/{task.published}", "table of published cells"))
 
 
 def read(path: str | Path) -> pd.DataFrame:

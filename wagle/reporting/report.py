@@ -11,7 +11,7 @@ import pandas as pd
 from wagle.experiment.tasks import Task
 from wagle.reporting import examples as example_tables
 from wagle.reporting import frames, tables
-from wagle.runtime import identity
+from wagle.runtime import assets
 
 PROTOCOLS = {
     "wagle": "the paper's text",
@@ -63,7 +63,7 @@ def page(
         answers, refusals = examples
         titled.append(("Examples of each model", frames.html(example_tables.side_by_side(answers))))
         titled.append(("Refusal answers", frames.html(refusals)))
-    template = (identity.ROOT / "workflow/report/report.html.j2").read_text(encoding="utf-8")
+    template = assets.text("report.html.j2")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
         experiment=about["experiment"],

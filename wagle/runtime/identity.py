@@ -1,14 +1,14 @@
 """What a job's result depends on besides its input files: code and config, as short strings.
 
-Snakemake sees a changed parameter, but neither a changed import of a script nor a changed nested
-config block. So each rule carries two more. `code_identity(...)` is a hash over the syntax trees of
-the script and of every project module that it reaches through static imports. `canonical(block)` is
-one JSON text with sorted keys for each config block that the rule reads. Comments, docstrings,
-formatting, time stamps and fresh clones change neither.
+Snakemake sees a changed parameter, but neither a changed import of a script nor a changed nested config block. So each
+rule carries `code_identity(...)`, a hash over the syntax trees of the script and of every project module that it
+reaches through static imports, and `canonical(block)`, one JSON text with sorted keys for each config block that it
+reads. Comments, docstrings, formatting, time stamps and fresh clones change neither.
 
-Notable: modules loaded by name (a score, an objective) are not static imports. The rule names them
-as further roots. Standard library only, because every Snakemake process imports this file.
-Left out: packages from outside the project. Their versions are part of each job's run record.
+Notable: modules loaded by name (a score, an objective) are not static imports, and files of wagle/assets/ are no modules;
+a rule names both as further roots. Scripts lie in the workflow's folder, which is not where an installed library lies.
+Left out: packages from outside the project; their versions are part of each job's run record instead.
+Standard library only, for every Snakemake process imports this file.
 """
 
 import ast
@@ -19,30 +19,29 @@ import sys
 from pathlib import Path
 
 from wagle.errors import WagleError
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from wagle.runtime.handover import PACKAGE, ROOT, workflow_folder
 
 
 def canonical(value) -> str:
-    """JSON text of `value` with sorted keys: equal configs give equal strings in any key order."""
+    """JSON text of `value` with sorted keys: equal configs give equal strings whatever their key order."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
-def module_file(module: str) -> Path | None:
-    """Path of a project module such as `wagle.attribution.topk`, or of a user's module.
+def _outside() -> list[Path]:
+    """Folders in which a user's own modules may lie: the current one and the import path, without installed packages."""
+    named = [Path(p) for p in sys.path if p and "site-packages" not in p and "lib/python" not in p]
+    return [Path.cwd(), *named]
 
-    A user's module is one on the import path. Only source files count: an installed package
-    (anything under site-packages) gives None, as does a module that is not there.
+
+def module_file(module: str) -> Path | None:
+    """Path of a project module such as `wagle.attribution.topk`, or of a user's module on the import path; None if there is none.
+
+    Only plain source files count. Installed packages other than wagle itself (anything under site-packages) give None.
     """
     parts = module.split(".")
-    roots = [
-        ROOT,
-        Path.cwd(),
-        *(Path(p) for p in sys.path if p and "site-packages" not in p and "lib/python" not in p),
-    ]
-    for root in roots:
+    for root in [ROOT] if parts[0] == PACKAGE.name else _outside():
         stem = root.joinpath(*parts)
         for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
             if candidate.is_file():
@@ -52,7 +51,7 @@ def module_file(module: str) -> Path | None:
 
 @functools.cache
 def _tree(path: Path) -> ast.Module:
-    """The syntax tree of a file without docstrings. A tree has no comments and no formatting."""
+    """The syntax tree of a file, docstrings dropped (comments and formatting are not part of a tree)."""
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
@@ -60,19 +59,22 @@ def _tree(path: Path) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
-            is_constant = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-            if is_constant and isinstance(first.value.value, str):
+            is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            if is_text and isinstance(first.value.value, str):
                 node.body = node.body[1:] or [ast.Pass()]
     return tree
 
 
 @functools.cache
 def _digest(path: Path) -> str:
-    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest()
+    content = ast.dump(_tree(path)).encode() if path.suffix == ".py" else path.read_bytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 @functools.cache
 def _imports(path: Path) -> tuple[str, ...]:
+    if path.suffix != ".py":
+        return ()
     names = set()
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
@@ -80,30 +82,30 @@ def _imports(path: Path) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:  # relative import: resolve against the package that holds this file
-                package = (
-                    path.resolve().relative_to(ROOT).parts[: -node.level]
-                    if ROOT in path.resolve().parents
-                    else ()
-                )
+                above = [root for root in (ROOT, *_outside()) if root in path.parents]
+                root = max(above, key=lambda root: len(root.parts), default=path.parent)
+                package = path.relative_to(root).parts[: -node.level]
                 base = ".".join([*package, *([base] if base else [])])
             names.add(base)
-            # `from wagle.attribution import topk` names a module.
-            names.update(f"{base}.{alias.name}" for alias in node.names)
+            names.update(
+                f"{base}.{alias.name}" for alias in node.names
+            )  # `from wagle import topk` names a module
     return tuple(sorted(names))
 
 
 def closure(*roots: str) -> dict[str, Path]:
-    """Project files that static imports reach from `roots`, by name.
+    """Project files reachable by static imports from `roots`, by name.
 
-    `roots` are names of modules or paths of scripts. Raises WagleError when one of them is missing.
+    A root is a module's name, a script's path in the workflow's folder, or a path of package data such as
+    wagle/assets/report.html.j2.
     """
-    files: dict[str, Path] = {}
+    found: dict[str, Path] = {}
     pending = list(roots)
     while pending:
         name = pending.pop()
-        if name in files:
+        if name in found:
             continue
-        path = ROOT / name if name.endswith(".py") else module_file(name)
+        path = _file(name) if "/" in name or name.endswith(".py") else module_file(name)
         if path is None or not path.is_file():
             if name in roots:
                 raise WagleError(
@@ -112,20 +114,23 @@ def closure(*roots: str) -> dict[str, Path]:
                     "check the `module:` entries of the config",
                 )
             continue
-        files[name] = path
+        found[name] = path
         pending.extend(_imports(path))
-    return files
+    return found
+
+
+def _file(name: str) -> Path:
+    return (ROOT if name.startswith(f"{PACKAGE.name}/") else workflow_folder()) / name
 
 
 @functools.cache
 def code_identity(*roots: str) -> str:
-    """`<sha256>:<root>,<root>...` over the code that `roots` reach.
+    """`<sha256>:<root>,<root>...` over the code that `roots` reach; the roots stay readable so a job can check itself.
 
-    The roots stay readable so that a job can check itself. Raises WagleError when a root does not
-    exist or does not parse.
+    Raises WagleError when a root does not exist or does not parse.
     """
-    lines = "\n".join(f"{name} {_digest(path)}" for name, path in sorted(closure(*roots).items()))
-    return hashlib.sha256(lines.encode()).hexdigest() + ":" + ",".join(roots)
+    text = "\n".join(f"{name} {_digest(path)}" for name, path in sorted(closure(*roots).items()))
+    return hashlib.sha256(text.encode()).hexdigest() + ":" + ",".join(roots)
 
 
 def check_code_identity(identity: str) -> None:
@@ -140,11 +145,7 @@ def check_code_identity(identity: str) -> None:
 
 
 def constant(module: str, name: str, default=None):
-    """The literal value of a module-level constant, or `default` where there is none.
-
-    The module is not imported, because its imports may be heavy. Raises WagleError when there is no
-    such module.
-    """
+    """The literal value of a module-level constant, read without importing the module (its imports may be heavy)."""
     path = module_file(module)
     if path is None:
         raise WagleError(
@@ -159,10 +160,7 @@ def constant(module: str, name: str, default=None):
 
 
 def keyword_options(module: str, function: str) -> tuple[str, ...]:
-    """Names of the keyword-only parameters of a function: the options that a config may set.
-
-    Raises WagleError when there is no such module or function.
-    """
+    """Names of the keyword-only parameters of `function` in `module`: the options that a config may set."""
     path = module_file(module)
     if path is None:
         raise WagleError(
@@ -177,23 +175,19 @@ def keyword_options(module: str, function: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def _project_digest() -> str:
-    files = sorted([*ROOT.glob("wagle/**/*.py"), *ROOT.glob("workflow/scripts/*.py")])
-    rules = sorted([ROOT / "Snakefile", *ROOT.glob("rules/*.smk")])
-    digests = [_digest(path) for path in files]
-    digests += [hashlib.sha256(path.read_bytes()).hexdigest() for path in rules]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+def _project_digest(hosted: bool) -> str:
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    if not hosted:
+        for pattern in ("Snakefile", "rules/*.smk", "workflow/scripts/*.py"):
+            files += workflow_folder().glob(pattern)
+    return hashlib.sha256("".join(map(_digest, sorted(files))).encode()).hexdigest()
 
 
-def fingerprint(config: dict, *modules: str) -> str:
-    """One hash over a config, all of the project's code and the user's `modules`.
+def fingerprint(config: dict, *modules: str, hosted: bool = False) -> str:
+    """One hash over a config, all of the project's code and outside `modules`: equal for the jobs of a run that nobody edited.
 
-    It is equal for all jobs of a run whose code and config nobody edited.
+    Nobody edits the workflow's own files where they are `hosted`, and not all of them are at hand.
     """
-    parts = canonical(config) + _project_digest() + code_identity(*modules)
-    return hashlib.sha256(parts.encode()).hexdigest()
-
-
-def file_hash(path: str) -> str:
-    """sha256 of a project file that is not code, such as a report's template."""
-    return hashlib.sha256((ROOT / path).read_bytes()).hexdigest()
+    return hashlib.sha256(
+        (canonical(config) + _project_digest(hosted) + code_identity(*modules)).encode()
+    ).hexdigest()

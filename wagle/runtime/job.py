@@ -36,6 +36,7 @@ from wagle.runtime.files import (
     sha256_text,
     write_json,
 )
+from wagle.runtime.handover import own_name
 from wagle.runtime.records import FORMAT, check_inputs, flat_paths, short_names
 
 PACKAGES = (
@@ -187,7 +188,7 @@ def recorded(job):
                 }
         manifest = {
             "format": FORMAT,
-            "rule": job.rule,
+            "rule": own_name(job.rule),
             "wildcards": dict(job.wildcards.items()),
             "inputs": {
                 os.path.relpath(path, base): digest

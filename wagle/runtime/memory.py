@@ -1,8 +1,12 @@
-"""Keep the memory that one training step frees for the next one.
+"""Keeps the memory that one training step frees for the next one.
 
-glibc gives large blocks back to the system when they are freed, and gets them again at the next step, page by page and zeroed: a
-tenth of the time of a training step on a CPU, for 5 % more memory (docs/performance.md). Decoding, whose blocks grow, gets slower
-by it, so only training asks for it. Left out: other C libraries, which are left as they are.
+glibc returns large freed blocks to the system and gets them again at the next step, page by page
+and zeroed. That is a tenth of the time of a training step on a CPU; keeping them costs 5 % more
+memory (docs/performance.md).
+
+Notable: only training asks for it. Decoding, whose blocks grow, gets slower by it.
+
+Left out: other C libraries, which stay as they are.
 """
 
 import ctypes
@@ -11,7 +15,10 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def keep_freed() -> bool:
-    """From now on this process returns nothing to the system; False where the allocator is not glibc's or refuses."""
+    """From now on this process returns no freed memory to the system.
+
+    Returns False where the allocator is not glibc's, or refuses.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):

@@ -1,8 +1,10 @@
-"""Threads over pieces of a tensor, in place of torch's own: a piece goes through many operations while it is in the cache.
+"""Threads over pieces of a tensor, in place of torch's own.
 
-Notable: numpy and torch let other threads run during their loops. torch's own threads are off meanwhile, or they would
-multiply with these. Results come in order, and only a few wait to be taken: those of a large tensor would take as much memory
-again as the tensor's masks.
+A piece goes through many operations while it is in the cache; numpy and torch let other threads run
+meanwhile. Results come in order.
+
+Notable: torch's own threads are off meanwhile, or they would multiply with these. Only a few
+results wait to be taken: those of a large tensor would need as much memory as its masks.
 """
 
 import contextlib
@@ -16,25 +18,26 @@ PIECE, GPU_PIECE = 1 << 18, 1 << 26  # elements: 1 MB and 256 MB of fp32
 
 
 class Pool(ThreadPoolExecutor):
-    """A pool of threads whose map() begins at most two items a thread ahead of what was taken."""
+    """A pool whose map() starts at most two items per thread ahead of what was taken."""
 
     def __init__(self, threads: int):
         super().__init__(threads)
         self.threads = threads
 
     def map(self, function: Callable, items: Iterable) -> Iterator:
-        waiting = deque()
+        """function(item) of each of `items`, in order."""
+        pending = deque()
         for item in items:
-            if len(waiting) == 2 * self.threads:
-                yield waiting.popleft().result()
-            waiting.append(self.submit(function, item))
-        while waiting:
-            yield waiting.popleft().result()
+            if len(pending) == 2 * self.threads:
+                yield pending.popleft().result()
+            pending.append(self.submit(function, item))
+        while pending:
+            yield pending.popleft().result()
 
 
 @contextlib.contextmanager
 def workers() -> Iterator[Pool]:
-    """A pool of as many threads as torch has; torch's own number is put back at the end."""
+    """A pool of as many threads as torch has; torch has only one itself inside the `with` block."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -45,6 +48,6 @@ def workers() -> Iterator[Pool]:
 
 
 def pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Flat views of the same places in contiguous tensors of one size."""
+    """Flat views of the same positions in contiguous tensors with equally many elements."""
     size = GPU_PIECE if tensors[0].is_cuda else PIECE
     return zip(*(tensor.view(-1).split(size) for tensor in tensors), strict=True)

@@ -1,17 +1,19 @@
-"""Start small jobs in a process that has already imported the heavy libraries.
+"""Starts small jobs in a process that has already imported the heavy libraries.
 
-Importing torch, transformers and sentence-transformers takes 3.5 to 6 s, more than many a small cell computes. The first
-job of a local run starts a server that imports those libraries and nothing of this project; each later job is a fork
-of it that runs the job's own script from its first line. A fork has its own memory, random state and exit code, so a
-job's outputs do not depend on which way it was started.
+Importing torch, transformers and sentence-transformers takes 3.5 to 6 s, longer than many a small
+cell computes. The first job of a local run starts a server, which imports those libraries and
+nothing of this project. Each later job is a fork of the server that runs the job's own script from
+its first line. A fork has its own memory, random state and exit code, so a job's outputs do not
+depend on how it was started.
 
     from wagle.runtime.warm import hand_over
-    hand_over()        # first line of a script: returns in the process that shall do the work
+    hand_over()        # first line of a script: returns in the process that is to do the work
 
-Notable: active only below the process that WAGLE_WARM names (the run's); on a cluster every job starts by itself. The server
-ends with that process or after 30 idle seconds; a killed script takes its fork along. Wherever something fails before the
-fork, the script simply carries on by itself.
-Left out: accelerators. The server never touches one, and a fork initialises its own.
+Notable: it is active only below the process that WAGLE_WARM names (the run's). On a cluster every
+job starts by itself. The server ends with that process or after 30 idle seconds. A killed script
+takes its fork along. Wherever something fails before the fork, the script carries on by itself.
+
+Left out: accelerators. The server never touches one, and a fork initializes its own.
 """
 
 import array
@@ -31,10 +33,23 @@ import threading
 import time
 from pathlib import Path
 
-PRELOAD = ("torch", "numpy", "scipy.stats", "sklearn.metrics", "pyarrow.parquet", "safetensors.torch", "rouge_score.rouge_scorer",
-           "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
-           "transformers.models.auto.tokenization_auto", "peft", "sentence_transformers")  # fmt: skip
+PRELOAD = (
+    "torch",
+    "numpy",
+    "scipy.stats",
+    "sklearn.metrics",
+    "pyarrow.parquet",
+    "safetensors.torch",
+    "rouge_score.rouge_scorer",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "peft",
+    "sentence_transformers",
+)
 IDLE_SECONDS = 30
+MAX_SOCKET_PATH = 100  # bytes; the kernel allows 108
+CONNECT_ATTEMPTS, CONNECT_PAUSE = 200, 0.1  # pause in seconds
 
 
 def _folder(run: str) -> Path:
@@ -42,7 +57,10 @@ def _folder(run: str) -> Path:
 
 
 def hand_over() -> None:
-    """Continue this script in a fork of the warm server; return at once where there is none to be had."""
+    """Let a fork of the warm server run this script, and exit with the fork's exit code.
+
+    It returns where the script must do its work itself: in the fork, and where there is no server.
+    """
     run = os.environ.get("WAGLE_WARM")
     if not run or not _descends_from(run):
         return
@@ -67,7 +85,10 @@ def hand_over() -> None:
 
 
 def _descends_from(run: str) -> bool:
-    """Is process `run` on this machine and above this one? A job that a cluster started elsewhere is not."""
+    """Whether process `run` is an ancestor of this one.
+
+    It is not in a job that a cluster started on another machine.
+    """
     pid = os.getpid()
     while pid > 1:
         if str(pid) == run:
@@ -83,15 +104,14 @@ def _descends_from(run: str) -> bool:
 def _connect(run: str) -> socket.socket:
     folder = _folder(run)
     address = folder / "socket"
-    if len(os.fsencode(address)) > 100:  # the kernel's limit for a socket's path is 108 bytes
+    if len(os.fsencode(address)) > MAX_SOCKET_PATH:
         raise OSError(f"{address} is too long for a socket")
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink():
-        raise OSError(
-            f"{folder} is not ours alone"
-        )  # nobody else may receive this job's environment
-    for attempt in range(200):
+    status = folder.lstat()
+    # Nobody else may receive this job's environment.
+    if status.st_uid != os.getuid() or status.st_mode & 0o077 or folder.is_symlink():
+        raise OSError(f"{folder} is not ours alone")
+    for attempt in range(CONNECT_ATTEMPTS):
         client = socket.socket(socket.AF_UNIX)
         try:
             client.connect(str(address))
@@ -104,7 +124,7 @@ def _connect(run: str) -> socket.socket:
                 _start_server(run)
         elif not (folder / "starting").exists() and not address.exists():
             break  # the server came and went
-        time.sleep(0.1)
+        time.sleep(CONNECT_PAUSE)
     raise OSError("no warm server")
 
 
@@ -112,8 +132,12 @@ def _start_server(run: str) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     subprocess.Popen(
         [sys.executable, "-m", "wagle.runtime.warm", run],
-        env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _alive(pid: int) -> bool:
@@ -121,19 +145,24 @@ def _alive(pid: int) -> bool:
 
 
 def serve(run: str) -> None:
-    """Import the libraries, then fork for every request until the run's process is gone or nothing came for a while."""
+    """Import the libraries, then fork for every request.
+
+    The server ends when the run's process is gone, or after IDLE_SECONDS without a request.
+    """
     folder = _folder(run)
     try:
         for name in PRELOAD:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-        gc.freeze()  # or each fork's collector walks, and so copies, hundreds of thousands of objects that never go
+        # Otherwise each fork's collector would walk, and so copy, hundreds of thousands of objects
+        # that are never freed.
+        gc.freeze()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(str(folder / "socket"))
             server.listen(64)
-            last = time.monotonic()
-            while _alive(int(run)) and time.monotonic() - last < IDLE_SECONDS:
+            last_request = time.monotonic()
+            while _alive(int(run)) and time.monotonic() - last_request < IDLE_SECONDS:
                 if select.select([server], [], [], 1)[0]:
                     connection, _ = server.accept()
                     if os.fork() == 0:
@@ -141,7 +170,7 @@ def serve(run: str) -> None:
                         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                         _supervise(connection)
                     connection.close()
-                    last = time.monotonic()
+                    last_request = time.monotonic()
     finally:
         for name in ("socket", "starting"):
             (folder / name).unlink(missing_ok=True)
@@ -150,7 +179,10 @@ def serve(run: str) -> None:
 
 
 def _supervise(connection: socket.socket) -> None:
-    """Fork once more for the work; report its exit code, or end it when the script at the other side is gone."""
+    """Fork once more for the work, and send its exit code to the script at the other end.
+
+    When that script is gone, the work is killed.
+    """
     head, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_LEN(3 * 4))
     if len(head) < 8 or not ancillary:
         os._exit(1)
@@ -158,7 +190,7 @@ def _supervise(connection: socket.socket) -> None:
     size, body = int.from_bytes(head, "little"), b""
     while len(body) < size:
         chunk = connection.recv(size - len(body))
-        if not chunk:  # the script was killed before it had said what to do
+        if not chunk:  # the script was killed before its request was complete
             os._exit(1)
         body += chunk
     worker = os.fork()
@@ -182,6 +214,7 @@ def _supervise(connection: socket.socket) -> None:
 
 
 def _work(request: dict) -> None:
+    """Run the script of `request` in this process as if it had been started by itself."""
     os.environ.clear()
     os.environ.update(request["env"])
     os.environ.pop("WAGLE_WARM", None)

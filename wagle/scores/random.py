@@ -5,7 +5,10 @@ SELECT = "global"
 
 
 def score(weight, draw):
-    """Uniform in [0, 1), same shape as `weight`. `draw` is a CPU generator, one for the whole model."""
+    """Uniform in [0, 1), same shape as `weight`.
+
+    draw: a torch.Generator on the CPU, one for the whole model.
+    """
     import torch
 
     return torch.rand(weight.shape, generator=draw)

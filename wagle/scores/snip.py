@@ -1,4 +1,7 @@
-"""SNIP on the forget loss, theta * g_f (Lee et al. 2019, arXiv 1810.02340): WAGLE without its utility term."""
+"""SNIP on the forget loss, theta * g_f: WAGLE's score without its utility term.
+
+Source: Lee et al. 2019, arXiv 1810.02340.
+"""
 
 NEEDS = ("forget",)
 SELECT = "global"

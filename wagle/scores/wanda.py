@@ -1,7 +1,10 @@
-"""Wanda: abs(W) times the norm of the input feature (Sun et al. 2023, arXiv 2306.11695, eq. 1), per output row.
+"""Wanda: abs(W) times the norm of the input feature, per output row.
 
-Calibrated on forget rows. As in the paper, only linear layers inside the blocks are ranked; every other parameter
-(embeddings, norms, output head) stays trainable, so the true budget is above the nominal ratio and is recorded.
+Source: Sun et al. 2023, arXiv 2306.11695, eq. 1. The norms come from forget rows.
+
+Notable: as in the paper, only linear layers inside the blocks are ranked. Every other parameter
+(embeddings, norms, output head) stays trainable. The true budget is therefore above the nominal
+ratio, and it is recorded.
 """
 
 NEEDS = ("activations",)
@@ -10,5 +13,8 @@ ROWWISE = True
 
 
 def score(weight, activations):
-    """(out, in) from weight (out, in) and activations (in,): sqrt of the mean over samples of squared L2 norms."""
+    """Shape (out, in), from weight (out, in) and activations (in,).
+
+    activations: sqrt of the mean over samples of each input feature's squared L2 norm.
+    """
     return weight.abs() * activations

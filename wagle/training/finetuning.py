@@ -1,27 +1,44 @@
-"""Fine-tuning on rows: makes the target, the retrained model, and a scratch model's general knowledge."""
+"""Fine-tuning on rows: the target, the retrained model, and a scratch model's general knowledge."""
 
-from pathlib import Path
+from typing import NamedTuple
 
 from wagle.data.encoding import encode_rows
+from wagle.model.adapters import add_adapters, merge
 from wagle.objectives.finetune import loss
-from wagle.training import loop
+from wagle.training.loop import TrainingData, TrainingSummary, fit
+from wagle.training.objective import Objective
+from wagle.training.options import TrainingOptions
+from wagle.training.resume import ResumeFolder
 
 
-def finetune(model, tokenizer, rows: list[dict], *, encoding: dict, lr: float, epochs: int, batch_size: int, weight_decay: float,
-             warmup: float, token_budget: int, seed: int, clip: float = 1.0, autocast: str = "none", adapters: dict | None = None,
-             resume: Path | None = None, identity: str = "") -> tuple[object, dict]:  # fmt: skip
-    """Train on the answers (or the whole texts) of `rows`; returns (model, {steps, tokens, seconds}).
+class Finetuned(NamedTuple):
+    """The trained model, and what the run did."""
 
-    `encoding` holds the keyword arguments of `encode_rows`. With `adapters` (LoRA's options) only they are trained, and merged.
+    model: object
+    summary: TrainingSummary
+
+
+def finetune(
+    model,
+    tokenizer,
+    rows: list[dict],
+    options: TrainingOptions,
+    *,
+    encoding: dict,
+    adapters: dict | None = None,
+    resume: ResumeFolder | None = None,
+) -> Finetuned:
+    """Train on the answers of `rows`, or on the whole texts of raw ones.
+
+    encoding: keyword arguments of encode_rows().
+    adapters: keyword arguments of add_adapters(). With them LoRA adapters alone are trained, and
+        then merged into the model.
+
+    Raises WagleError as encode_rows(), add_adapters() and fit() do.
     """
     encoded = encode_rows(tokenizer, rows, **encoding)
     if adapters:
-        from wagle.model.adapters import add_adapters, merge
-
-        model = add_adapters(model, seed=seed, **adapters)
-    steps = loop.plan(len(encoded), 0, batch_size=batch_size, seed=seed, epochs=epochs)
-    done = loop.fit(
-        model, encoded, [], steps, loss, pad_id=tokenizer.pad_token_id, lr=lr, weight_decay=weight_decay, warmup=warmup,
-        clip=clip, token_budget=token_budget, seed=seed, autocast=autocast, resume=resume, identity=identity,
-    )  # fmt: skip
-    return (merge(model)[0] if adapters else model), done
+        model = add_adapters(model, seed=options.seed, **adapters)
+    data = TrainingData(forget=encoded, retain=[], pad_id=tokenizer.pad_token_id)
+    summary = fit(model, data, Objective(loss), options, resume=resume)
+    return Finetuned(merge(model)[0] if adapters else model, summary)

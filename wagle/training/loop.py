@@ -1,23 +1,26 @@
 """The one training loop: fine-tuning and unlearning, dense, masked or through adapters.
 
-A step is a set of forget rows and a set of retain rows; its loss is the mean of the objective's per-row terms over each
-set, added up, however the rows are cut into micro-batches. Forget and retain rows share forward passes.
+A step has a set of forget rows and a set of retain rows. Its loss is the mean of the objective's
+per-row terms over each set, added up, however the rows are divided into micro-batches. Forget and
+retain rows share forward passes.
 
-Masks: gradients are clipped on all weights (as the official code does), then set to zero on frozen ones; AdamW's own
-weight decay is off and decay is applied to selected weights alone. With zero gradients both moments stay zero, so a frozen
-weight is never written another value: it stays bit-identical, and no copy of the model is needed to restore it.
+Masks: gradients are clipped on all weights (as the official code does), then set to zero on frozen
+ones. AdamW's own weight decay is off, and decay is applied to selected weights alone. With zero
+gradients both moments stay zero, so a frozen weight never changes a bit, and no copy of the model
+is needed to restore it.
 
-Notable: a loop of our own rather than transformers.Trainer, for the mask, the shared batches and the resume state without
-pickle (docs/training.md). A sharded model (wagle/training/shards.py) is trained by several processes that all call fit().
+Notable: this is a loop of our own rather than transformers.Trainer, for the mask, the shared
+micro-batches and the resume state without pickle (docs/training.md). Several processes may share a
+sharded model (wagle/training/shards.py); then all of them call fit().
 """
 
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -26,196 +29,240 @@ from wagle.errors import WagleError
 from wagle.model.checkpointing import checkpointed
 from wagle.model.losses import RowLoss, answer_loss
 from wagle.runtime.memory import keep_freed
-from wagle.training import optimizers as policies
-from wagle.training import resume as resume_state
+from wagle.training.objective import Objective
+from wagle.training.optimizers import make_optimizer
+from wagle.training.options import TrainingOptions
+from wagle.training.resume import Clock, Progress, ResumeFolder, load_state, save_state
+from wagle.training.schedule import Step, learning_rate, make_steps
 from wagle.training.shards import Shards
 
 
 @dataclass(frozen=True)
-class Step:
-    """Indices of the rows of one optimizer step."""
+class TrainingData:
+    """Tokenized rows. Fine-tuning takes its rows as `forget` and has no `retain` rows.
 
-    forget: tuple[int, ...]
-    retain: tuple[int, ...]
-
-
-def plan(
-    forget: int,
-    retain: int,
-    *,
-    batch_size: int,
-    seed: int,
-    epochs: int = 1,
-    steps: int | None = None,
-) -> list[Step]:
-    """Steps over `forget` rows, reshuffled each epoch, each forget row paired with one retain row drawn at random.
-
-    `steps` caps or extends the run (epochs are repeated as needed); otherwise it has `epochs` epochs. A pure function of
-    its arguments. Raises WagleError when there is nothing to train on.
+    pad_id: the token that fills shorter rows of a batch.
     """
-    if forget < 1 or batch_size < 1 or epochs < 1 or (steps is not None and steps < 1):
-        raise WagleError(
-            f"{forget} rows, batch size {batch_size}, {epochs} epochs, {steps} steps",
-            "at least 1 of each",
-        )
-    rng = np.random.default_rng([seed, 1])
-    result: list[Step] = []
-    while True:
-        order = rng.permutation(forget)
-        pairs = (
-            rng.choice(retain, size=forget, replace=retain < forget) if retain else np.empty(0, int)
-        )
-        for start in range(0, forget, batch_size):
-            cut = slice(start, start + batch_size)
-            result.append(Step(tuple(order[cut].tolist()), tuple(pairs[cut].tolist())))
-        wanted = steps if steps is not None else epochs * -(-forget // batch_size)
-        if len(result) >= wanted:
-            return result[:wanted]
+
+    forget: list[Encoded]
+    retain: list[Encoded]
+    pad_id: int
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Linear warm-up over `warmup` (a fraction) of the steps, then linear decay to 0, as transformers' linear schedule.
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a run did: optimizer steps in all, tokens of the steps made now, seconds they took."""
 
-    `step` counts from 0.
+    steps: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """The two parts of a step's loss in nats, and the number of tokens of its rows."""
+
+    forget: float
+    retain: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The rows of one forward pass, forget rows first.
+
+    forget_indices: positions of the forget rows in `TrainingData.forget`.
+    is_filler: the pass only keeps step with the other processes, and counts nothing.
     """
-    ramp = int(steps * warmup)
-    if step < ramp:
-        return peak * step / ramp
-    return peak * (steps - step) / max(1, steps - ramp)
+
+    rows: list[Encoded]
+    forget_indices: list[int]
+    is_filler: bool
 
 
 def fit(
     model,
-    forget: list[Encoded],
-    retain: list[Encoded],
-    steps: list[Step],
-    objective: Callable[[RowLoss, RowLoss, RowLoss | None], tuple[torch.Tensor, torch.Tensor]],
+    data: TrainingData,
+    objective: Objective,
+    options: TrainingOptions,
     *,
-    pad_id: int,
-    lr: float,
-    weight_decay: float,
-    warmup: float,
-    clip: float,
-    token_budget: int,
-    seed: int,
-    autocast: str = "none",
-    precision: str = "fp32",
-    activation_checkpointing: bool = False,
     masks: dict[str, torch.Tensor] | None = None,
     reference: RowLoss | None = None,
     log: Path | None = None,
-    resume: Path | None = None,
-    resume_seconds: float | None = None,
-    identity: str = "",
-) -> dict:
-    """Train `model` in place over `steps`; returns {steps, tokens, seconds}.
+    resume: ResumeFolder | None = None,
+) -> TrainingSummary:
+    """Train `model` in place.
 
-    `objective` maps row losses of forget (B_f,), retain (B_r,) and the reference's losses of the same forget rows to per-row
-    terms. `log` gets one JSON line a step: losses in nats, lr, gradient norm before clipping, tokens. `resume` is a
-    folder for the state of a killed run, saved when resume.Clock says so and taken up only if its `identity` is the same.
-    `precision` is a policy of wagle/training/optimizers.py.
-    Raises WagleError when a loss or gradient is not finite, naming the step, its rows and the tensor.
+    masks: by parameter name, boolean tensors of the parameters' shapes; only weights under a True
+        are trained. None trains all of them.
+    reference: losses of all forget rows before training, shapes (len(data.forget),), for an
+        objective that needs them.
+    log: gets one JSON line a step: both losses in nats, learning rate, norm of the gradient before
+        clipping, number of tokens.
+    resume: where a killed run left its state and this one leaves its own.
+
+    Raises WagleError when a loss or a gradient is not finite, naming the step, its rows and the
+    parameter.
     """
     if model.device.type == "cpu":
         keep_freed()
     shards = Shards(model)
-    parameters, first = shards.parameters, shards.rank == 0
-    optimizer = policies.optimizer(precision, parameters, shards.cut(masks), weight_decay)
-    resume = resume if shards.world == 1 else None
-    done, lines = resume_state.take_up(resume, identity, parameters, optimizer)
-    started, clock, tokens = time.monotonic(), resume_state.Clock(resume_seconds), 0
+    optimizer = make_optimizer(
+        options.precision, shards.parameters, shards.local_masks(masks), options.weight_decay
+    )
+    resume = resume if shards.world_size == 1 else None
+    progress = load_state(resume, optimizer)
+    clock = Clock(resume.interval if resume else None)
+    gradients = StepGradients(model, shards, data, objective, options, reference)
+    steps = make_steps(
+        len(data.forget),
+        len(data.retain),
+        batch_size=options.batch_size,
+        seed=options.seed,
+        epochs=options.epochs,
+        steps=options.steps,
+    )
+    started, tokens, log_lines = time.monotonic(), 0, progress.log_lines
     model.train()
-    numbers = range(done, len(steps))
     for number in tqdm(
-        numbers, initial=done, total=len(steps), mininterval=5, desc="train", disable=not first
+        range(progress.steps, len(steps)),
+        initial=progress.steps,
+        total=len(steps),
+        mininterval=5,
+        desc="train",
+        disable=shards.rank != 0,
     ):
-        # dropout and rounding: a resumed run draws what the undisturbed one drew, each process something else
-        torch.manual_seed((seed * 1_000_003 + number) ^ (shards.rank << 48))
-        step = steps[number]
-        with checkpointed(model, activation_checkpointing):
-            losses, used = _backward(
-                model,
-                forget,
-                retain,
-                step,
-                objective,
-                pad_id,
-                token_budget,
-                autocast,
-                reference,
-                shards,
-            )
-        tokens += used
-        if not np.isfinite(sum(losses)):
-            raise WagleError(
-                f"step {number}: forget loss {losses[0]}, retain loss {losses[1]} "
-                f"(forget rows {step.forget}, retain rows {step.retain})",
-                "finite losses",
-                "lower the learning rate or use precision fp32",
-            )
-        total = shards.norm()
-        norm = float(total)
-        if not np.isfinite(norm):
-            bad = [
-                n
-                for n, p in parameters.items()
-                if p.grad is not None and not torch.isfinite(p.grad).all()
-            ]
-            raise WagleError(
-                f"step {number}: gradient of {', '.join(bad[:3]) or 'the model'} has NaN or Inf",
-                "finite gradients",
-            )
-        torch.nn.utils.clip_grads_with_norm_(parameters.values(), clip, total)
-        rate = learning_rate(number, len(steps), lr, warmup)
-        optimizer.step(rate)
-        line = {
-            "step": number,
-            "forget": losses[0],
-            "retain": losses[1],
-            "lr": rate,
-            "gradient_norm": norm,
-            "tokens": used,
-        }
-        lines.append(json.dumps(line) + "\n")
+        # Seeds dropout and stochastic rounding. A resumed run repeats the numbers of an undisturbed
+        # one, and each process has numbers of its own.
+        torch.manual_seed((options.seed * 1_000_003 + number) ^ (shards.rank << 48))
+        losses = gradients.accumulate(steps[number])
+        _check_losses(number, steps[number], losses)
+        norm_tensor = shards.gradient_norm()
+        norm = float(norm_tensor)
+        _check_gradients(number, norm, shards.parameters)
+        torch.nn.utils.clip_grads_with_norm_(shards.parameters.values(), options.clip, norm_tensor)
+        lr = learning_rate(number, len(steps), options.lr, options.warmup)
+        optimizer.step(lr)
+        tokens += losses.tokens
+        log_lines.append(_log_line(number, losses, lr, norm))
         if resume is not None and clock.due():
             with clock.saving():
-                resume_state.save(resume, identity, number + 1, parameters, optimizer, lines)
+                save_state(resume, Progress(number + 1, log_lines), optimizer)
     model.eval()
-    if log is not None and first:
-        log.write_text("".join(lines), encoding="utf-8")
-    return {"steps": len(steps), "tokens": tokens, "seconds": time.monotonic() - started}
+    if log is not None and shards.rank == 0:
+        log.write_text("".join(log_lines), encoding="utf-8")
+    return TrainingSummary(len(steps), tokens, time.monotonic() - started)
 
 
-def _backward(
-    model, forget, retain, step, objective, pad_id, token_budget, autocast, reference, shards
-):
-    """Accumulate the step's gradient; returns its (forget, retain) losses and the number of tokens."""
-    rows = [forget[i] for i in step.forget] + [retain[i] for i in step.retain]
-    split, sums = len(step.forget), [0.0, 0.0]
-    for mine in shards.batches([len(row) for row in rows], token_budget):
-        batch = sorted(
-            mine or [0]
-        )  # forget rows first; without a row left, one that counts nothing
-        cut = sum(i < split for i in batch)
-        # no cache: it would keep a bf16 copy of every weight until the pass is over, of sharded and of checkpointed ones too
+@dataclass(frozen=True)
+class StepGradients:
+    """Computes the gradient of one step at a time: forward and backward passes over its rows."""
+
+    model: torch.nn.Module
+    shards: Shards
+    data: TrainingData
+    objective: Objective
+    options: TrainingOptions
+    reference: RowLoss | None
+
+    def accumulate(self, step: Step) -> StepLosses:
+        """Add the gradient of `step` to the parameters' `grad`, and return the step's losses."""
+        forget_loss = retain_loss = 0.0
+        with checkpointed(self.model, self.options.activation_checkpointing):
+            for batch in self.micro_batches(step):
+                forget_terms, retain_terms = self.row_terms(batch)
+                forget_part = forget_terms.sum() / len(step.forget)
+                retain_part = retain_terms.sum() / max(1, len(step.retain))
+                # fully_shard averages gradients over the processes, and a step needs their sum
+                scale = 0 if batch.is_filler else self.shards.world_size
+                ((forget_part + retain_part) * scale).backward()
+                if not batch.is_filler:
+                    forget_loss += float(forget_part.detach())
+                    retain_loss += float(retain_part.detach())
+        self.shards.collect_gradients()
+        local_losses = torch.tensor([forget_loss, retain_loss], dtype=torch.float64)
+        forget_loss, retain_loss = self.shards.sum_over_processes(local_losses).tolist()
+        return StepLosses(forget_loss, retain_loss, self._count_tokens(step))
+
+    def micro_batches(self, step: Step) -> Iterator[MicroBatch]:
+        """The forward passes that this process makes for `step`.
+
+        Each process of a sharded model makes equally many. One that has no row left passes the
+        step's first row as a filler.
+        """
+        rows = self._rows(step)
+        lengths = [len(row) for row in rows]
+        for indices in self.shards.local_batches(lengths, self.options.token_budget):
+            order = sorted(indices or [0])  # forget rows come first in `rows`
+            forget_indices = [step.forget[i] for i in order if i < len(step.forget)]
+            yield MicroBatch([rows[i] for i in order], forget_indices, is_filler=not indices)
+
+    def row_terms(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The objective's terms of the batch's forget rows (B_f,) and retain rows (B_r,)."""
+        # The cast cache would keep a bf16 copy of every weight until the pass is over, of sharded
+        # and of checkpointed weights too.
         with torch.autocast(
-            model.device.type, torch.bfloat16, enabled=autocast == "bf16", cache_enabled=False
+            self.model.device.type,
+            torch.bfloat16,
+            enabled=self.options.autocast == "bf16",
+            cache_enabled=False,
         ):
-            losses = answer_loss(model, [rows[i] for i in batch], pad_id)
-        known = None
-        if reference is not None:
-            known = reference.rows(
-                torch.tensor([step.forget[i] for i in batch[:cut]], dtype=torch.long)
-            )
-            known = RowLoss(*(value.to(losses.mean.device) for value in known))
-        terms = objective(losses.rows(slice(0, cut)), losses.rows(slice(cut, None)), known)
-        parts = [terms[0].sum() / split, terms[1].sum() / max(1, len(step.retain))]
-        (
-            (parts[0] + parts[1]) * (shards.world if mine else 0)
-        ).backward()  # fully_shard takes the mean over processes
-        sums = [
-            total + float(part.detach()) * bool(mine)
-            for total, part in zip(sums, parts, strict=True)
+            losses = answer_loss(self.model, batch.rows, self.data.pad_id)
+        forget_count = len(batch.forget_indices)
+        return self.objective.loss(
+            losses.rows(slice(0, forget_count)),
+            losses.rows(slice(forget_count, None)),
+            self._reference_losses(batch, losses.mean.device),
+        )
+
+    def _reference_losses(self, batch: MicroBatch, device: torch.device) -> RowLoss | None:
+        if self.reference is None:
+            return None
+        indices = torch.tensor(batch.forget_indices, dtype=torch.long)
+        return RowLoss(*(values.to(device) for values in self.reference.rows(indices)))
+
+    def _rows(self, step: Step) -> list[Encoded]:
+        return [
+            *(self.data.forget[i] for i in step.forget),
+            *(self.data.retain[i] for i in step.retain),
         ]
-    shards.collect()
-    return shards.total(torch.tensor(sums, dtype=torch.float64)).tolist(), sum(map(len, rows))
+
+    def _count_tokens(self, step: Step) -> int:
+        return sum(map(len, self._rows(step)))
+
+
+def _check_losses(number: int, step: Step, losses: StepLosses) -> None:
+    if not math.isfinite(losses.forget + losses.retain):
+        raise WagleError(
+            f"step {number}: forget loss {losses.forget}, retain loss {losses.retain} "
+            f"(forget rows {step.forget}, retain rows {step.retain})",
+            "finite losses",
+            "lower the learning rate or use precision fp32",
+        )
+
+
+def _check_gradients(number: int, norm: float, parameters: dict[str, torch.Tensor]) -> None:
+    if math.isfinite(norm):
+        return
+    names = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all()
+    ]
+    raise WagleError(
+        f"step {number}: gradient of {', '.join(names[:3]) or 'the model'} has NaN or Inf",
+        "finite gradients",
+    )
+
+
+def _log_line(number: int, losses: StepLosses, lr: float, norm: float) -> str:
+    """One line of train.jsonl."""
+    entry = {
+        "step": number,
+        "forget": losses.forget,
+        "retain": losses.retain,
+        "lr": lr,
+        "gradient_norm": norm,
+        "tokens": losses.tokens,
+    }
+    return json.dumps(entry) + "\n"

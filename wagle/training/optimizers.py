@@ -1,16 +1,24 @@
-"""How weights and moments are kept during training: four named policies, each an AdamW that touches selected weights only.
+"""How weights and moments are stored in training: four policies, each an AdamW with a mask.
 
     fp32              weights and moments in fp32
-    bf16              both in bf16, rounded to nearest: the paper's setting, in which small updates vanish
-    bf16-stochastic   the same memory; rounded up or down at random, so that the expected value is exact
-    bf16-kahan        one bf16 more per weight, which keeps what rounding the weight lost (Zamirai et al. 2021, arXiv 2010.06192)
+    bf16              both in bf16, rounded to nearest: the paper's setting, in which small updates
+                      vanish
+    bf16-stochastic   the same memory; rounded up or down at random, so the expected value is exact
+    bf16-kahan        one more bf16 per weight, which keeps what rounding the weight lost (Zamirai
+                      et al. 2021, arXiv 2010.06192)
 
-Both of the latter compute in fp32 and round their moments at random: to nearest, 0.999 v is v again in bf16.
+Both of the latter compute in fp32 and round their moments at random: rounded to nearest, 0.999 v is
+v again in bf16.
 
-Notable: frozen weights get a zero gradient, so their moments stay zero and their bits stay what they were; weight decay is
-applied to selected weights alone, a piece at a time, without a temporary of a parameter's size. Random bits come from torch's
-generator, which the loop seeds at each step. Left out: gradients in fp32 for a bf16 model.
+Notable: frozen weights get a zero gradient. Their moments therefore stay zero, and their bits stay
+what they were. Weight decay is applied to selected weights alone, a piece at a time, without a
+temporary of a parameter's size. Random bits come from torch's generator, which the loop seeds at
+each step.
+
+Left out: gradients in fp32 for a bf16 model.
 """
+
+from typing import Protocol
 
 import torch
 
@@ -18,27 +26,52 @@ from wagle.errors import WagleError
 from wagle.runtime.threads import pieces
 
 POLICIES = ("fp32", "bf16", "bf16-stochastic", "bf16-kahan")
-BETAS, EPS = (0.9, 0.999), 1e-8
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+# Kinds of a parameter's state, also on disk; the last is Kahan's compensation.
+FIRST_MOMENT, SECOND_MOMENT, COMPENSATION = "exp_avg", "exp_avg_sq", "lost"
 
 
-def weights(policy: str) -> str:
-    """What the model is loaded as: fp32 or bf16. Raises WagleError for an unknown policy."""
+class Optimizer(Protocol):
+    """What the training loop and the resume state use of an optimizer."""
+
+    parameters: dict[str, torch.Tensor]
+
+    def step(self, lr: float) -> None:
+        """Update the parameters from their `grad`, and drop the gradients."""
+
+    def parameter_state(self, name: str) -> dict[str, torch.Tensor]:
+        """The state of parameter `name` by kind, each tensor of the parameter's shape."""
+
+    def load_parameter_state(self, name: str, state: dict[str, torch.Tensor], step: int) -> None:
+        """Set the state of parameter `name` to that after `step` steps."""
+
+
+def weight_precision(policy: str) -> str:
+    """What the model is loaded as under `policy`: fp32 or bf16.
+
+    Raises WagleError for an unknown policy.
+    """
     if policy not in POLICIES:
         raise WagleError(f"precision {policy!r}", f"one of {', '.join(POLICIES)}")
     return policy.partition("-")[0]
 
 
-def optimizer(policy: str, parameters: dict, masks: dict | None, weight_decay: float):
-    """The policy's AdamW over `parameters` (name -> tensor), or only where their `masks` (name -> bool) are True.
+def make_optimizer(
+    policy: str,
+    parameters: dict[str, torch.Tensor],
+    masks: dict[str, torch.Tensor] | None,
+    weight_decay: float,
+) -> Optimizer:
+    """The AdamW of `policy` over `parameters`, both by name.
 
-    It has step(lr); tensors(name), the moments of a parameter by name; and restore(name, tensors, step).
+    With `masks` (boolean, of the parameters' shapes) it changes weights under a True alone.
+
+    Raises WagleError for an unknown policy, and for weights that its rounding does not fit.
     """
-    weights(policy)
-    frozen = (
-        {name: ~masks[name].to(p.device) for name, p in parameters.items()}
-        if masks is not None
-        else {}
-    )
+    weight_precision(policy)
+    frozen = {}
+    if masks is not None:
+        frozen = {name: ~masks[name].to(p.device) for name, p in parameters.items()}
     if policy in ("fp32", "bf16"):
         return MaskedAdamW(parameters, frozen, weight_decay)
     if any(p.dtype != torch.bfloat16 for p in parameters.values()):
@@ -51,61 +84,77 @@ def optimizer(policy: str, parameters: dict, masks: dict | None, weight_decay: f
 class MaskedAdamW:
     """torch's fused AdamW with zeroed gradients on frozen weights and decay on the others."""
 
-    def __init__(self, parameters: dict, frozen: dict, weight_decay: float):
+    def __init__(
+        self,
+        parameters: dict[str, torch.Tensor],
+        frozen: dict[str, torch.Tensor],
+        weight_decay: float,
+    ):
         self.parameters, self.frozen, self.weight_decay = parameters, frozen, weight_decay
         fused = all(
             p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters.values()
         )
         self.adamw = torch.optim.AdamW(
-            list(parameters.values()), lr=0.0, betas=BETAS, eps=EPS, weight_decay=0.0, fused=fused
+            list(parameters.values()),
+            lr=0.0,
+            betas=(BETA1, BETA2),
+            eps=EPS,
+            weight_decay=0.0,
+            fused=fused,
         )
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
         self.adamw.param_groups[0]["lr"] = lr
-        keep = 1 - lr * self.weight_decay
+        decay_factor = 1 - lr * self.weight_decay
         for name, parameter in self.parameters.items():
             frozen = self.frozen.get(name)
             if frozen is None:
-                parameter.mul_(keep)
+                parameter.mul_(decay_factor)
                 continue
             parameter.grad.masked_fill_(frozen, 0)
             if self.weight_decay:
-                for weight, still in pieces(parameter, frozen):
-                    weight.copy_(torch.where(still, weight, weight * keep))
+                for weight, is_frozen in pieces(parameter, frozen):
+                    weight.copy_(torch.where(is_frozen, weight, weight * decay_factor))
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
 
-    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+    def parameter_state(self, name: str) -> dict[str, torch.Tensor]:
         state = self.adamw.state[self.parameters[name]]
-        return {key: state[key] for key in ("exp_avg", "exp_avg_sq")}
+        return {kind: state[kind] for kind in (FIRST_MOMENT, SECOND_MOMENT)}
 
-    def restore(self, name: str, tensors: dict[str, torch.Tensor], step: int) -> None:
+    def load_parameter_state(self, name: str, state: dict[str, torch.Tensor], step: int) -> None:
         parameter = self.parameters[name]
-        count = torch.tensor(float(step), device=parameter.device if parameter.is_cuda else "cpu")
-        self.adamw.state[parameter] = {"step": count} | {
-            key: value.to(parameter.device) for key, value in tensors.items()
+        device = parameter.device if parameter.is_cuda else "cpu"
+        self.adamw.state[parameter] = {"step": torch.tensor(float(step), device=device)} | {
+            kind: value.to(parameter.device) for kind, value in state.items()
         }
 
 
 class RoundedAdamW:
-    """AdamW on bf16 weights and moments: computed in fp32 a piece at a time, rounded stochastically or compensated."""
+    """AdamW on bf16 weights and moments, computed in fp32 a piece at a time.
 
-    def __init__(self, parameters: dict, frozen: dict, weight_decay: float, *, kahan: bool):
-        self.parameters, self.frozen, self.weight_decay, self.count = (
-            parameters,
-            frozen,
-            weight_decay,
-            0,
-        )
-        keys = ("exp_avg", "exp_avg_sq", "lost") if kahan else ("exp_avg", "exp_avg_sq")
+    The new weights are rounded stochastically, or to nearest with compensation (`kahan`).
+    """
+
+    def __init__(
+        self,
+        parameters: dict[str, torch.Tensor],
+        frozen: dict[str, torch.Tensor],
+        weight_decay: float,
+        *,
+        kahan: bool,
+    ):
+        self.parameters, self.frozen, self.weight_decay = parameters, frozen, weight_decay
+        self.step_count = 0
+        kinds = [FIRST_MOMENT, SECOND_MOMENT, *([COMPENSATION] if kahan else [])]
         self.state = {
-            name: {key: torch.zeros_like(p) for key in keys} for name, p in parameters.items()
+            name: {kind: torch.zeros_like(p) for kind in kinds} for name, p in parameters.items()
         }
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        self.count += 1
+        self.step_count += 1
         for name, parameter in self.parameters.items():
             columns = [parameter, parameter.grad, *self.state[name].values()]
             frozen = self.frozen.get(name)
@@ -115,41 +164,45 @@ class RoundedAdamW:
                 )
             parameter.grad = None
 
-    def _update(self, lr, weight, gradient, first, second, lost=None, *, frozen) -> None:
+    def _update(
+        self, lr, weight, gradient, first_moment, second_moment, compensation=None, *, frozen
+    ) -> None:
+        """One AdamW step of a piece, in place; all tensors are flat and of one size."""
         g = gradient.float()
         if frozen is not None:
             g.masked_fill_(frozen, 0)
-        m = first.float().lerp_(g, 1 - BETAS[0])
-        v = second.float().mul_(BETAS[1]).addcmul_(g, g, value=1 - BETAS[1])
-        first.copy_(stochastic(m))
-        second.copy_(stochastic(v))
-        scale = (v / (1 - BETAS[1] ** self.count)).sqrt_().add_(EPS)
+        m = first_moment.float().lerp_(g, 1 - BETA1)
+        v = second_moment.float().mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
+        first_moment.copy_(round_stochastically(m))
+        second_moment.copy_(round_stochastically(v))
+        denominator = (v / (1 - BETA2**self.step_count)).sqrt_().add_(EPS)
         old = weight.float()
-        step = old * (-lr * self.weight_decay) - m.div_(scale).mul_(
-            lr / (1 - BETAS[0] ** self.count)
+        update = old * (-lr * self.weight_decay) - m.div_(denominator).mul_(
+            lr / (1 - BETA1**self.step_count)
         )
-        if lost is None:
-            new = stochastic(old + step)
+        if compensation is None:
+            new = round_stochastically(old + update)
         else:
-            step += lost.float()
-            new = (old + step).bfloat16()
-            rest = step - (new.float() - old)
-            rest = stochastic(
-                rest
-            )  # to nearest, the same small update would be lost from the compensation in turn
-            lost.copy_(rest if frozen is None else rest.masked_fill_(frozen, 0))
+            update += compensation.float()
+            new = (old + update).bfloat16()
+            # Rounded to nearest, the same small update would be lost from the compensation in turn.
+            lost = round_stochastically(update - (new.float() - old))
+            compensation.copy_(lost if frozen is None else lost.masked_fill_(frozen, 0))
         weight.copy_(new if frozen is None else torch.where(frozen, weight, new))
 
-    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+    def parameter_state(self, name: str) -> dict[str, torch.Tensor]:
         return self.state[name]
 
-    def restore(self, name: str, tensors: dict[str, torch.Tensor], step: int) -> None:
-        self.count = step
-        for key, value in tensors.items():
-            self.state[name][key].copy_(value)
+    def load_parameter_state(self, name: str, state: dict[str, torch.Tensor], step: int) -> None:
+        self.step_count = step
+        for kind, value in state.items():
+            self.state[name][kind].copy_(value)
 
 
-def stochastic(x: torch.Tensor) -> torch.Tensor:
-    """fp32 to bf16: up with the probability of the share of the gap that is passed, else down. bf16 values stay."""
+def round_stochastically(x: torch.Tensor) -> torch.Tensor:
+    """Round fp32 `x` to bf16: up with the probability of its position in the gap, else down.
+
+    The expected value is `x`; a value that bf16 can represent stays as it is.
+    """
     noise = torch.randint(1 << 16, x.shape, dtype=torch.int32, device=x.device)
     return (x.view(torch.int32).add(noise) & -(1 << 16)).view(torch.float32).bfloat16()

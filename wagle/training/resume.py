@@ -1,9 +1,12 @@
-"""The state of a stopped training run: whole, its own, and unaltered, or an error.
+"""The state of a stopped training run: read whole, of the same run and unaltered, or an error.
 
-One safetensors file in a folder that a killed job leaves behind: weights, the optimizer's moments, and in the header the
-run's identity, the steps done, their log lines and a hash over all of it. No record covers such a file, so it carries its
-hash itself: a state with one flipped bit would otherwise end in a result that nothing could tell from a right one.
-Saving takes at most a twentieth of the time: of a 7B model's state, weights and both moments, one save takes minutes.
+A killed job leaves one safetensors file in a folder. It holds weights and optimizer state, and in
+its header the run's identity, the steps done, their log lines and a hash over all of it. No record
+covers this file, so it carries its hash itself: a state with one flipped bit would otherwise end in
+a result that nothing could tell from a right one.
+
+Notable: saving takes at most a twentieth of the time. One save of a 7B model's weights and both
+moments takes minutes.
 """
 
 import contextlib
@@ -11,106 +14,131 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from wagle.errors import WagleError
 
-NAME = "state.safetensors"
+STATE_FILE, PARTIAL_FILE = "state.safetensors", "state.part"
+INTERVAL_VARIABLE = "WAGLE_RESUME_SECONDS"
+SAVE_COST_FACTOR = 20  # training takes at least so many times as long as saving
+WEIGHT = "p"  # tensors are named <kind>.<parameter>; the other kinds are the optimizer's
+
+
+@dataclass(frozen=True)
+class ResumeFolder:
+    """Where a run keeps its state.
+
+    identity: a hash of what the run depends on. Another run's state is ignored.
+    interval: least seconds between two saves; None takes the environment's.
+    """
+
+    path: Path
+    identity: str
+    interval: float | None = None
+
+
+class Progress(NamedTuple):
+    """How far a run has come: the number of steps done, and their log lines."""
+
+    steps: int
+    log_lines: list[str]
 
 
 class Clock:
-    """When to save: `seconds` (WAGLE_RESUME_SECONDS, or 300) after the last save, and 20 times as long as that one took.
+    """Says when to save: `interval` seconds after the last save, and 20 times as long as it took.
 
-    Raises WagleError when the environment variable is no number of seconds.
+    The default interval is WAGLE_RESUME_SECONDS, or 300. Raises WagleError when that environment
+    variable is no number of seconds.
     """
 
-    def __init__(self, seconds: float | None = None):
-        said = os.environ.get("WAGLE_RESUME_SECONDS", "300")
+    def __init__(self, interval: float | None = None):
+        text = os.environ.get(INTERVAL_VARIABLE, "300")
         try:
-            self.pause = float(said) if seconds is None else seconds
+            self.interval = float(text) if interval is None else interval
         except ValueError:
             raise WagleError(
-                f"WAGLE_RESUME_SECONDS={said!r}",
+                f"{INTERVAL_VARIABLE}={text!r}",
                 "seconds between two saved states of a training job",
             ) from None
         self.last, self.cost = time.monotonic(), 0.0
 
     def due(self) -> bool:
-        return time.monotonic() - self.last > max(self.pause, 20 * self.cost)
+        elapsed = time.monotonic() - self.last
+        return elapsed > max(self.interval, SAVE_COST_FACTOR * self.cost)
 
     @contextlib.contextmanager
-    def saving(self):
-        """Around a save."""
+    def saving(self) -> Iterator[None]:
+        """Measures the save inside the `with` block."""
         started = time.monotonic()
         yield
         self.last = time.monotonic()
         self.cost = self.last - started
 
 
-def _digest(said: list, tensors) -> str:
-    """sha256 over the header's content and every (name, tensor), in the order given."""
-    found = hashlib.sha256(json.dumps(said).encode())
+def _digest(header: list, tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """sha256 over the header and every (name, tensor), in their order."""
+    digest = hashlib.sha256(json.dumps(header).encode())
     for name, tensor in tensors:
-        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        found.update(
-            memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        )
-    return found.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        values = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(memoryview(values.view(torch.uint8).numpy()))
+    return digest.hexdigest()
 
 
-def save(
-    folder: Path, identity: str, step: int, parameters: dict, optimizer, lines: list[str]
-) -> None:
-    """Write the state after `step` steps, whole or not at all. `optimizer.tensors(name)` are a parameter's moments."""
+def save_state(resume: ResumeFolder, progress: Progress, optimizer) -> None:
+    """Write weights, optimizer state and progress, whole or not at all.
+
+    `optimizer` is one of wagle/training/optimizers.py.
+    """
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {f"p.{name}": p.detach() for name, p in parameters.items()}
-    for name in parameters:
-        state |= {f"{key}.{name}": value for key, value in optimizer.tensors(name).items()}
-    said = [identity, step, lines]
-    header = {"state": json.dumps(said), "sha256": _digest(said, sorted(state.items()))}
-    save_file(
-        {k: v.contiguous() for k, v in state.items()}, str(folder / "state.part"), metadata=header
-    )
-    with open(folder / "state.part", "rb") as file:
+    resume.path.mkdir(parents=True, exist_ok=True)
+    state = {f"{WEIGHT}.{name}": p.detach() for name, p in optimizer.parameters.items()}
+    for name in optimizer.parameters:
+        for kind, value in optimizer.parameter_state(name).items():
+            state[f"{kind}.{name}"] = value
+    header = [resume.identity, progress.steps, progress.log_lines]
+    metadata = {"state": json.dumps(header), "sha256": _digest(header, sorted(state.items()))}
+    partial = resume.path / PARTIAL_FILE
+    save_file({k: v.contiguous() for k, v in state.items()}, str(partial), metadata=metadata)
+    with open(partial, "rb") as file:
         os.fsync(file.fileno())
-    (folder / "state.part").replace(folder / NAME)
+    partial.replace(resume.path / STATE_FILE)
 
 
 @torch.no_grad()
-def take_up(
-    folder: Path | None, identity: str, parameters: dict, optimizer
-) -> tuple[int, list[str]]:
-    """(steps done, log lines) of a saved state of this very run, loaded in place; (0, []) where there is none.
+def load_state(resume: ResumeFolder | None, optimizer) -> Progress:
+    """Load this run's saved state into the optimizer and its parameters, in place.
+
+    Returns the progress of the saved run; Progress(0, []) when there is no state, or another run's.
 
     Raises WagleError when the state is not what was saved.
     """
     from safetensors import SafetensorError, safe_open
 
-    path = folder / NAME if folder else None
+    path = resume.path / STATE_FILE if resume else None
     if path is None or not path.exists():
-        return 0, []
+        return Progress(0, [])
     try:
         with safe_open(str(path), framework="pt") as file:
             names, metadata = sorted(file.keys()), file.metadata()
-            said = json.loads(metadata["state"])
-            if (
-                _digest(said, ((name, file.get_tensor(name)) for name in names))
-                != metadata["sha256"]
-            ):
+            header = json.loads(metadata["state"])
+            digest = _digest(header, ((name, file.get_tensor(name)) for name in names))
+            if digest != metadata["sha256"]:
                 raise ValueError("another hash")
-            owner, step, lines = said
-            if owner != identity:
-                return 0, []
-            kinds = {name.partition(".")[0] for name in names} - {"p"}
-            for name, p in parameters.items():
-                p.copy_(file.get_tensor(f"p.{name}"))
-                optimizer.restore(
-                    name, {kind: file.get_tensor(f"{kind}.{name}") for kind in kinds}, step
-                )
+            identity, steps, log_lines = header
+            if identity != resume.identity:
+                return Progress(0, [])
+            kinds = {name.partition(".")[0] for name in names} - {WEIGHT}
+            for name, parameter in optimizer.parameters.items():
+                parameter.copy_(file.get_tensor(f"{WEIGHT}.{name}"))
+                state = {kind: file.get_tensor(f"{kind}.{name}") for kind in kinds}
+                optimizer.load_parameter_state(name, state, steps)
     except (
         OSError,
         SafetensorError,
@@ -122,6 +150,8 @@ def take_up(
         OverflowError,
     ):
         raise WagleError(
-            f"{path} is broken", "a state saved by this project", f"delete {folder} and start again"
+            f"{path} is broken",
+            "a state saved by this project",
+            f"delete {resume.path} and start again",
         ) from None
-    return step, lines
+    return Progress(steps, log_lines)

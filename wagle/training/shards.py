@@ -1,12 +1,16 @@
-"""One model trained by several processes, one a device: torch's fully_shard (FSDP2) cuts every parameter into as many parts.
+"""One model trained by several processes, one per device, with torch's fully_shard (FSDP2).
 
-Each process passes its share of a step's rows through the model, whose blocks are made whole one at a time; gradients are added
-up, and each process updates its own parts, with its parts of masks and moments. So what a weight costs is divided by the number
-of devices, and a step computes what one device would, up to the order of sums.
+fully_shard splits every parameter into as many parts as there are processes. Each process passes
+its share of a step's rows through the model, whose blocks are gathered one at a time. Gradients are
+summed, and each process updates its own parts, with its parts of masks and moments. The memory of a
+weight is therefore divided by the number of devices, and a step computes what one device would, up
+to the order of sums.
 
-Notable: accelerate's FSDP makes this same call, but on a machine without accelerators it falls back to copies of the model; so it
-is left aside, and tests shard over processes on a CPU. Left out: resume state, LoRA, several nodes, attribution and evaluation
-(docs/scaling.md says what fits one device).
+Notable: accelerate's FSDP makes this same call, but without accelerators it falls back to copies of
+the model. It is therefore not used, and tests shard over processes on a CPU.
+
+Left out: resume state, LoRA, several nodes, attribution and evaluation (docs/scaling.md says what
+fits one device).
 """
 
 from collections.abc import Sequence
@@ -14,88 +18,96 @@ from pathlib import Path
 
 import torch
 
-from wagle.data.batching import shares
+from wagle.data.batching import batches_by_process
 from wagle.model import checkpoints
 from wagle.model.checkpointing import blocks
 
 
-def _group():
+def _process_group():
     """torch.distributed where this process is one of a group, else None."""
-    return (
-        torch.distributed
-        if torch.distributed.is_available() and torch.distributed.is_initialized()
-        else None
-    )
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed
+    return None
 
 
 class Shards:
-    """What this process holds of `model`'s trainable parameters: its parts, or all where the model is not sharded.
+    """This process's part of `model`'s trainable parameters: all, where the model is not sharded.
 
-    `parameters` are plain tensors by name, which share memory with the model's; their `grad` is there after `collect()`.
+    parameters: plain tensors by name that share memory with the model's parameters. Their `grad` is
+        there after collect_gradients().
+    rank, world_size: number of this process, from 0, and number of processes.
     """
 
     def __init__(self, model):
-        self.own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.parameters, self.mesh, self.rank, self.world = self.own, None, 0, 1
-        if _group():
-            self.mesh = next(iter(self.own.values())).device_mesh
-            self.rank, self.world = self.mesh.get_local_rank(), self.mesh.size()
-            self.parameters = {name: p.detach().to_local() for name, p in self.own.items()}
+        self.model_parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.parameters, self.mesh, self.rank, self.world_size = self.model_parameters, None, 0, 1
+        if _process_group():
+            self.mesh = next(iter(self.model_parameters.values())).device_mesh
+            self.rank, self.world_size = self.mesh.get_local_rank(), self.mesh.size()
+            self.parameters = {n: p.detach().to_local() for n, p in self.model_parameters.items()}
 
-    def cut(self, masks: dict | None) -> dict | None:
-        """This process's parts of `masks` (name -> bool, whole)."""
+    def local_masks(self, masks: dict[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
+        """This process's parts of whole `masks`, by parameter name."""
         if masks is None or self.mesh is None:
             return masks
         from torch.distributed.tensor import distribute_tensor
 
-        where = self.mesh.device_type
+        device = self.mesh.device_type
         return {
             name: distribute_tensor(
-                masks[name].to(where), self.mesh, p.placements, src_data_rank=None
+                masks[name].to(device), self.mesh, parameter.placements, src_data_rank=None
             ).to_local()
-            for name, p in self.own.items()
+            for name, parameter in self.model_parameters.items()
         }
 
-    def collect(self) -> None:
-        """After a step's backward passes: hand the gradients over to `parameters`."""
-        if self.mesh is not None:
-            for name, p in self.own.items():
-                self.parameters[name].grad, p.grad = (
-                    None if p.grad is None else p.grad.to_local(),
-                    None,
-                )
+    def collect_gradients(self) -> None:
+        """Hand the gradients of a step's backward passes over to `parameters`."""
+        if self.mesh is None:
+            return
+        for name, parameter in self.model_parameters.items():
+            gradient, parameter.grad = parameter.grad, None
+            self.parameters[name].grad = None if gradient is None else gradient.to_local()
 
-    def norm(self) -> torch.Tensor:
-        """L2 norm of all gradients."""
-        own = torch.nn.utils.get_total_norm(
+    def gradient_norm(self) -> torch.Tensor:
+        """L2 norm of all gradients of the whole model, a scalar tensor."""
+        local_norm = torch.nn.utils.get_total_norm(
             [p.grad for p in self.parameters.values() if p.grad is not None]
         )
-        return own if self.mesh is None else self.total(own**2).sqrt()
+        if self.mesh is None:
+            return local_norm
+        return self.sum_over_processes(local_norm**2).sqrt()
 
-    def total(self, value: torch.Tensor) -> torch.Tensor:
-        """The sum of `value` over the processes."""
+    def sum_over_processes(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of the processes' `value`, of its shape and on its device."""
         if self.mesh is None:
             return value
-        moved = value.to(self.mesh.device_type)
-        torch.distributed.all_reduce(moved, group=self.mesh.get_group())
-        return moved.to(value.device)
+        total = value.to(self.mesh.device_type)
+        torch.distributed.all_reduce(total, group=self.mesh.get_group())
+        return total.to(value.device)
 
-    def batches(self, lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-        """This process's batches of the rows with these lengths."""
-        return shares(lengths, token_budget, self.world)[self.rank]
+    def local_batches(self, lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+        """This process's batches of the rows with these lengths (in tokens), as row indices.
+
+        Each process gets equally many; one without rows left gets empty batches.
+        """
+        return batches_by_process(lengths, token_budget, self.world_size)[self.rank]
 
 
 def load(path: str | Path, precision: str = "fp32"):
-    """models.load; in a group of processes, the model sharded over them, read by one after the other to spare memory."""
-    group = _group()
+    """The model of checkpoint `path`; in a group of processes, sharded over them.
+
+    The processes read it one after the other to spare host memory. Raises WagleError as
+    checkpoints.load() does.
+    """
+    group = _process_group()
     if group is None:
         return checkpoints.load(path, precision)
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = torch.distributed.init_device_mesh(checkpoints.device().type, (group.get_world_size(),))
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
-    for turn in range(group.get_world_size()):
-        if turn == group.get_rank():
+    for rank in range(group.get_world_size()):
+        if rank == group.get_rank():
             model = checkpoints.load(path, precision, torch.device("cpu"))
             for module in (*blocks(model), model):
                 fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
@@ -105,16 +117,20 @@ def load(path: str | Path, precision: str = "fp32"):
 
 @torch.no_grad()
 def gather(model, path: str | Path, precision: str = "fp32"):
-    """`model` whole again, on the CPU of the first process and None in the others; `path` is what it was loaded from."""
-    group = _group()
+    """The whole model on the CPU of the first process, None in the others.
+
+    A model that is not sharded comes back as it is. `path` and `precision` are those it was loaded
+    with.
+    """
+    group = _process_group()
     if group is None:
         return model
-    plain = (
-        checkpoints.load(path, precision, torch.device("cpu")) if group.get_rank() == 0 else None
-    )
-    target = dict(plain.named_parameters()) if plain is not None else {}
-    for name, p in model.named_parameters():
-        whole = p.full_tensor()
-        if plain is not None:
-            target[name].copy_(whole)
-    return plain
+    whole = None
+    if group.get_rank() == 0:
+        whole = checkpoints.load(path, precision, torch.device("cpu"))
+    parameters = dict(whole.named_parameters()) if whole is not None else {}
+    for name, shard in model.named_parameters():
+        tensor = shard.full_tensor()
+        if whole is not None:
+            parameters[name].copy_(tensor)
+    return whole

@@ -1,12 +1,16 @@
-"""One unlearning run: from rows, a method and a selection to an updated model, and what share of it moved.
+"""One unlearning run: from rows, an objective and a selection of weights to an updated model.
 
-theta = m * theta + (1 - m) * theta_o (paper, eq. 8): masked-out weights keep theta_o's bits. LoRA trains adapters and merges
-them. Everything that is drawn (data order, retain pairs, refusals, adapter init) follows from `seed`.
+theta = m * theta + (1 - m) * theta_o (paper, eq. 8): weights outside the mask m keep theta_o's
+bits. LoRA trains adapters instead and merges them. Everything random (row order, retain pairs,
+refusals, adapter initialisation) follows from the seed.
+
+Notable: after the run every weight is compared bit by bit with the checkpoint it came from.
 """
 
-import functools
-import importlib
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -16,145 +20,190 @@ from wagle.errors import WagleError
 from wagle.model import tensors
 from wagle.model.adapters import add_adapters, merge
 from wagle.model.losses import RowLoss, answer_loss
-from wagle.training import loop
-from wagle.training import optimizers as policies
+from wagle.training.loop import TrainingData, fit
+from wagle.training.objective import Objective
+from wagle.training.optimizers import weight_precision
+from wagle.training.options import TrainingOptions
+from wagle.training.resume import ResumeFolder
 from wagle.training.shards import Shards, gather
 
+BIT_VIEWS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per element
 
-def objective(module: str, options: dict):
-    """`loss` of an objective's module with its options bound, and the module. Raises WagleError where it does not fit."""
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise WagleError(f"objective module {module!r} cannot be imported: {error}") from None
-    for name in ("loss", "FORGET_LABELS", "NEEDS_REFERENCE"):
-        if not hasattr(found, name):
-            raise WagleError(
-                f"objective module {module!r} has no {name}", "the interface of docs/extending.md"
-            )
-    return functools.partial(found.loss, **options), found
+
+@dataclass(frozen=True)
+class UnlearningRows:
+    """Rows as read from the splits; `refusals` are the answers that PO trains on."""
+
+    forget: list[dict]
+    retain: list[dict]
+    refusals: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class MovedWeights:
+    """How many weights a run changed, of those it could change and of those it must not."""
+
+    selected: int
+    selected_moved: int
+    frozen: int
+    frozen_moved: int
+
+    @property
+    def share_moved(self) -> float:
+        """Share of the selected weights that moved, in [0, 1]."""
+        return self.selected_moved / max(1, self.selected)
+
+
+class Unlearned(NamedTuple):
+    """The updated model and the record that becomes moved.json.
+
+    Of a sharded model the first process gets both; the others get None and an empty record.
+    """
+
+    model: object
+    record: dict
 
 
 @torch.no_grad()
 def reference_losses(
     model, rows: list[Encoded], pad_id: int, token_budget: int, autocast: str = "none"
 ) -> RowLoss:
-    """Losses of every row at the model's present weights, in row order, on the CPU: NPO's reference, computed once.
+    """Losses of all `rows` under the model's present weights: NPO's reference, computed once.
 
-    `autocast` must be the training run's: a difference of two precisions would enter the log-ratio.
+    `autocast` must be that of the training run, or the difference of two precisions would enter the
+    log-ratio. Returns shapes (len(rows),), in row order, fp32, on the CPU.
     """
-    columns, shards = [torch.zeros(len(rows)) for _ in RowLoss._fields], Shards(model)
-    for batch in shards.batches([len(row) for row in rows], token_budget):
+    shards = Shards(model)
+    columns = [torch.zeros(len(rows)) for _ in RowLoss._fields]
+    for batch in shards.local_batches([len(row) for row in rows], token_budget):
         with torch.autocast(
             model.device.type, torch.bfloat16, enabled=autocast == "bf16", cache_enabled=False
         ):
+            # without a row of its own, a process passes row 0 to keep step with the others
             losses = answer_loss(model, [rows[i] for i in batch or [0]], pad_id)
-        for column, value in zip(columns, losses, strict=True):
-            column[batch] = value.float().cpu()[: len(batch)]
-    return RowLoss(*map(shards.total, columns))
+        for column, values in zip(columns, losses, strict=True):
+            column[batch] = values.float().cpu()[: len(batch)]
+    return RowLoss(*map(shards.sum_over_processes, columns))
 
 
-def moved(model, checkpoint: str | Path, masks: dict[str, torch.Tensor] | None) -> dict:
-    """How many weights differ from `checkpoint`: {selected, selected_moved, frozen, frozen_moved, share_moved}.
+def count_moved(
+    model, checkpoint: str | Path, masks: dict[str, torch.Tensor] | None
+) -> MovedWeights:
+    """Compare `model` with `checkpoint` bit by bit, in the model's own dtype.
 
-    Compared bit by bit in the model's own dtype. Without masks all weights count as selected. Raises WagleError when
-    a frozen weight moved.
+    Without `masks` (name -> bool) all weights count as selected. Raises WagleError when a frozen
+    weight moved.
     """
     parameters = dict(model.named_parameters())
-    count = dict.fromkeys(("selected", "selected_moved", "frozen", "frozen_moved"), 0)
+    selected = selected_moved = frozen = frozen_moved = 0
     for name, before in tensors.stream(checkpoint, parameters):
         after = parameters[name].detach().cpu()
-        width = {2: torch.int16, 4: torch.int32, 8: torch.int64}[after.element_size()]
-        changed = before.to(after.dtype).view(width) != after.view(width)
+        bits = BIT_VIEWS[after.element_size()]
+        changed = before.to(after.dtype).view(bits) != after.view(bits)
         mask = torch.ones_like(changed) if masks is None else masks[name]
-        count["selected"] += int(mask.sum())
-        count["selected_moved"] += int((changed & mask).sum())
-        count["frozen"] += int((~mask).sum())
-        count["frozen_moved"] += int((changed & ~mask).sum())
-    if count["frozen_moved"]:
-        raise WagleError(
-            f"{count['frozen_moved']} frozen weights changed", "none", "report this defect"
-        )
-    return count | {"share_moved": count["selected_moved"] / max(1, count["selected"])}
+        selected += int(mask.sum())
+        selected_moved += int((changed & mask).sum())
+        frozen += int((~mask).sum())
+        frozen_moved += int((changed & ~mask).sum())
+    if frozen_moved:
+        raise WagleError(f"{frozen_moved} frozen weights changed", "none", "report this defect")
+    return MovedWeights(selected, selected_moved, frozen, frozen_moved)
 
 
-def check_moved(record: dict, least: float, precision: str, lr: float) -> None:
-    """Raise WagleError when fewer than `least` of the selected weights moved: such a run has trained nothing."""
-    if record["share_moved"] < least:
+def check_moved(moved: MovedWeights, least_share: float, options: TrainingOptions) -> None:
+    """Raise WagleError when less than `least_share` of the selected weights moved.
+
+    Such a run has trained nothing: its updates were smaller than the weights' precision.
+    """
+    if moved.share_moved < least_share:
         raise WagleError(
-            f"only {record['share_moved']:.2%} of the selected weights moved (precision {precision}, learning rate {lr:g})",
-            f"at least {least:.0%}",
-            "use precision fp32 or a higher learning rate; to study the effect itself, set unlearning.least_moved to 0",
+            f"only {moved.share_moved:.2%} of the selected weights moved "
+            f"(precision {options.precision}, learning rate {options.lr:g})",
+            f"at least {least_share:.0%}",
+            "use precision fp32 or a higher learning rate; "
+            "to study the effect itself, set unlearning.least_moved to 0",
         )
 
 
 def unlearn(
     model,
     tokenizer,
-    forget: list[dict],
-    retain: list[dict],
+    rows: UnlearningRows,
+    objective: Objective,
+    options: TrainingOptions,
     *,
-    refusals: list[str] | None,
-    module: str,
-    masks: dict[str, torch.Tensor] | None,
     checkpoint: str | Path,
-    seed: int,
     encoding: dict,
-    method: dict,
-    adapters: dict | None,
-    precision: str,
-    autocast: str,
-    batch_size: int,
-    warmup: float,
-    clip: float,
-    token_budget: int,
     least_moved: float,
-    activation_checkpointing: bool = False,
+    masks: dict[str, torch.Tensor] | None = None,
+    adapters: dict | None = None,
     log: Path | None = None,
-    resume: Path | None = None,
-    identity: str = "",
-) -> tuple[object, dict]:
-    """Run one cell; returns (model, record) with the shares moved, steps, precision and learning rate.
+    resume: ResumeFolder | None = None,
+) -> Unlearned:
+    """Run one cell of the experiment.
 
-    Of a sharded model (wagle/training/shards.py) the first process gets them, the others (None, {}).
+    checkpoint: the folder that `model` was loaded from, to which the result is compared.
+    encoding: keyword arguments of encode_rows().
+    least_moved: share of the selected weights that must move, in [0, 1].
+    masks: selected weights by parameter name, boolean tensors of the parameters' shapes.
+    adapters: keyword arguments of add_adapters(), for LoRA instead of masks.
+    log, resume: as in fit().
 
-    `encoding` holds encode_rows' keywords; `method` lr, weight_decay, epochs or steps, and `options` of the objective; `masks`
-    (name -> bool) or `adapters` (LoRA's options) or neither. Raises WagleError when nothing could be trained or a frozen
-    weight changed.
+    Raises WagleError when refusals are needed and missing, when too few of the selected weights
+    moved, when a frozen weight moved, and as fit() does.
     """
-    loss, objective_module = objective(module, method.get("options", {}))
-    labels = refusals if objective_module.FORGET_LABELS == "refusal" else None
-    if objective_module.FORGET_LABELS == "refusal" and not refusals:
-        raise WagleError(
-            f"{module} needs refusal answers, and there are none", "a split `refusals`"
+    data = _encode(tokenizer, rows, objective, encoding, options.seed)
+    reference = None
+    if objective.needs_reference:
+        reference = reference_losses(
+            model, data.forget, data.pad_id, options.token_budget, options.autocast
         )
-    rows = encode_rows(tokenizer, forget, refusals=labels, seed=seed, **encoding)
-    others = encode_rows(tokenizer, retain, **encoding)
-    pad = tokenizer.pad_token_id
-    reference = (
-        reference_losses(model, rows, pad, token_budget, autocast)
-        if objective_module.NEEDS_REFERENCE
-        else None
+    fit_options = options
+    if adapters is not None:
+        model = add_adapters(model, seed=options.seed, **adapters)
+        # adapters are stored in fp32 whatever the model's precision is
+        fit_options = dataclasses.replace(options, precision="fp32")
+    summary = fit(
+        model,
+        data,
+        objective,
+        fit_options,
+        masks=masks,
+        reference=reference,
+        log=log,
+        resume=resume,
     )
     if adapters is not None:
-        model = add_adapters(model, seed=seed, **adapters)
-    cut = loop.plan(len(rows), len(others), batch_size=batch_size, seed=seed, epochs=method.get("epochs", 1),
-                        steps=method.get("steps"))  # fmt: skip
-    kept = (
-        precision if adapters is None else "fp32"
-    )  # adapters are kept in fp32 whatever the model is
-    done = loop.fit(
-        model, rows, others, cut, loss, pad_id=pad, lr=method["lr"], weight_decay=method["weight_decay"], warmup=warmup,
-        clip=clip, token_budget=token_budget, seed=seed, autocast=autocast, precision=kept,
-        activation_checkpointing=activation_checkpointing, masks=masks, reference=reference, log=log,
-        resume=resume, identity=identity,
-    )  # fmt: skip
-    if adapters is not None:
         model, adapted = merge(model)
-        masks = {n: torch.full(p.shape, n in adapted) for n, p in model.named_parameters()}
-    model = gather(model, checkpoint, policies.weights(precision))
+        masks = {
+            name: torch.full(parameter.shape, name in adapted)
+            for name, parameter in model.named_parameters()
+        }
+    model = gather(model, checkpoint, weight_precision(options.precision))
     if model is None:
-        return None, {}
-    record = moved(model, checkpoint, masks)
-    check_moved(record, least_moved, precision, method["lr"])
-    return model, record | {"steps": done["steps"], "precision": precision, "lr": method["lr"]}
+        return Unlearned(None, {})
+    moved = count_moved(model, checkpoint, masks)
+    check_moved(moved, least_moved, options)
+    record = dataclasses.asdict(moved) | {
+        "share_moved": moved.share_moved,
+        "steps": summary.steps,
+        "precision": options.precision,
+        "lr": options.lr,
+    }
+    return Unlearned(model, record)
+
+
+def _encode(
+    tokenizer, rows: UnlearningRows, objective: Objective, encoding: dict, seed: int
+) -> TrainingData:
+    """Token ids of the rows; refusals replace the forget answers where the objective wants them."""
+    refusals = rows.refusals if objective.forget_labels == "refusal" else None
+    if objective.forget_labels == "refusal" and not refusals:
+        raise WagleError(
+            f"{objective.name} needs refusal answers, and there are none", "a split `refusals`"
+        )
+    return TrainingData(
+        forget=encode_rows(tokenizer, rows.forget, refusals=refusals, seed=seed, **encoding),
+        retain=encode_rows(tokenizer, rows.retain, **encoding),
+        pad_id=tokenizer.pad_token_id,
+    )

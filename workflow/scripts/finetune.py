@@ -1,4 +1,7 @@
-"""Target and retrained model: fine-tuned on the job's GPUs (LoRA on one), or from hub or path."""
+"""Target and retrained model: fine-tuned here, or taken from hub or path.
+
+Fine-tuning uses all of the job's GPUs, LoRA one of them.
+"""
 
 # ruff: noqa: E402
 from wagle.runtime.warm import hand_over
@@ -12,22 +15,24 @@ import torch
 from wagle.model import checkpoints
 from wagle.runtime.job import recorded
 from wagle.training import launch
-from wagle.training.entry import finetuned
+from wagle.training.entry import finetune_files
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     spec, params = json.loads(snakemake.params.source), json.loads(snakemake.params.config)
     if spec["source"] == "finetune":
+        training = dict(params["finetune"])
+        adapters = training.pop("adapters", None)
         job = {
             "base": snakemake.input.base,
             "rows": [snakemake.input[f"{role}_rows"] for role in params["roles"]],
+            "training": training,
+            "encoding": params["encoding"],
+            "adapters": adapters,
             "out": str(part.checkpoint),
             "resume": str(part.resume),
             "identity": part.identity,
-            "encoding": params["encoding"],
-            "options": params["finetune"],
         }
-        adapted = "adapters" in params["finetune"]
-        launch.run(finetuned, job, 1 if adapted else snakemake.resources.gpu)
+        launch.run(finetune_files, job, 1 if adapters else snakemake.resources.gpu)
     else:
         checkpoints.save(*checkpoints.obtain(spec, [], 0), part.checkpoint)

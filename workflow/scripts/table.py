@@ -27,6 +27,6 @@ with recorded(snakemake) as part:
     compared = differences.table(tables.with_rows(frame, files), task.best)
     compared.to_csv(part.differences, index=False)
     part.differences_markdown.write_text(frames.markdown(compared), encoding="utf-8")
-    compared = published.beside(summary, published.read_all(list(snakemake.input.published)))
+    compared = published.beside(summary, published.of_task(task))
     compared.to_csv(part.published, index=False)
     part.published_markdown.write_text(frames.markdown(compared), encoding="utf-8")

@@ -12,25 +12,31 @@ import torch
 from wagle.experiment.cells import Cell
 from wagle.runtime.job import recorded
 from wagle.training import launch
-from wagle.training.entry import unlearned
+from wagle.training.entry import unlearn_files
 
 with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     cell, params = Cell.parse(snakemake.wildcards.cell), json.loads(snakemake.params.config)
     inputs, lora = dict(snakemake.input.items()), cell.selection == "lora"
-    roles = ("forget", "retain", "refusals")
+    method, unlearning = params["method"], params["unlearning"]
+    objective_options = method.pop("options", {})
+    least_moved = unlearning.pop("least_moved")
     job = {
         "target": inputs["model"],
-        "rows": [inputs[f"{role}_rows"] for role in roles if f"{role}_rows" in inputs],
+        "forget": inputs["forget_rows"],
+        "retain": inputs["retain_rows"],
+        "refusals": inputs.get("refusals_rows"),
         "mask": inputs.get("mask"),
         "objective": snakemake.params.objective,
-        "out": {name: str(getattr(part, name)) for name in ("checkpoint", "log", "moved")},
+        "objective_options": objective_options,
+        "training": unlearning | method | params["overrides"] | {"seed": cell.seed},
+        "encoding": params["encoding"],
+        "adapters": params["adapters"] if lora else None,
+        "least_moved": least_moved,
+        "checkpoint": str(part.checkpoint),
+        "log": str(part.log),
+        "moved": str(part.moved),
         "resume": str(part.resume),
         "identity": part.identity,
-        "seed": cell.seed,
-        "encoding": params["encoding"],
-        "method": params["method"],
-        "adapters": params["adapters"] if lora else None,
     }
-    options = params["unlearning"] | params["overrides"]
-    launch.run(unlearned, job | options, 1 if lora else snakemake.resources.gpu)
+    launch.run(unlearn_files, job, 1 if lora else snakemake.resources.gpu)

@@ -1,0 +1,60 @@
+"""An installed wagle, not a checkout: its commands run in any folder, for what they read is installed with it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from test_interchange import tofu_log
+
+from wagle.runtime.identity import ROOT
+
+PARTS = ["pyproject.toml", "README.md", "LICENSE", "wagle"]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """`wagle(*arguments)` in an empty folder, of a library that pip installed from a copy of the sources."""
+    folder = tmp_path_factory.mktemp("installed")
+    source, target, start = folder / "source", folder / "site-packages", folder / "start"
+    start.mkdir()
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
+        source.mkdir(exist_ok=True)
+        copy(ROOT / part, source / part)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--target", str(target), str(source)]
+    subprocess.run(command, check=True, cwd=folder)
+    shutil.rmtree(source)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")}
+    env |= {"PYTHONPATH": str(target)}
+
+    def wagle(*arguments):
+        command = [sys.executable, "-m", "wagle", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=start, env=env, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return wagle
+
+
+def test_validate_and_plan(installed):
+    config = ROOT / "config" / "config.yaml"
+    code, text = installed("validate", config)
+    assert code == 0 and "valid, 78 cells" in text
+    code, text = installed("plan", ROOT / "config" / "paper-tofu.yaml")
+    assert code == 0 and "finetune" in text
+
+
+def test_metrics(installed, tmp_path):
+    (tmp_path / "log.json").write_text(json.dumps(tofu_log(0)))
+    code, text = installed("metrics", tmp_path / "log.json")
+    assert code == 0 and text.startswith("protocol: tofu")
+
+
+def test_package_data(installed):
+    code, text = installed("harness", "no-model", "--tasks", "nonsense", "--data-dir", ".")
+    assert code == 1 and "one of mmlu, wmdp_bio, wmdp_cyber" in text
