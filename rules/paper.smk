@@ -1,5 +1,15 @@
 # Tables and figures: sets of cells, drawn from the collected metrics and the masks' densities; the claims answered from them.
-TABLE_ENDS = [".csv", "_long.csv", ".md", ".tex", "_published.csv", "_published.md"]
+UNLEARNED = [cell for cell in CELLS if cell.method not in cells.BASELINES]
+TABLE_ENDS = [
+    ".csv",
+    "_long.csv",
+    ".md",
+    ".tex",
+    "_published.csv",
+    "_published.md",
+    "_differences.csv",
+    "_differences.md",
+]
 TABLE_FILES = {
     protocol: outputs_of(
         f"tables/{TASK.table}/{protocol}", *[f"{TASK.table}{end}" for end in TABLE_ENDS]
@@ -20,7 +30,12 @@ OTHER_TABLES = {
 
 rule collect:
     input:
-        unpack(fixed_inputs(metrics=[(f"metrics/{cell.id}", "metrics.json") for cell in CELLS])),
+        unpack(
+            fixed_inputs(
+                metrics=[(f"metrics/{cell.id}", "metrics.json") for cell in CELLS],
+                moved=[(f"unlearned/{cell.id}", "moved.json") for cell in UNLEARNED],
+            )
+        ),
     output:
         metrics=f"{R}/collected/metrics.csv",
         manifest=f"{R}/collected/manifest.json",
@@ -44,7 +59,7 @@ rule collect:
 
 rule table:
     input:
-        unpack(fixed_inputs(metrics=COLLECTED)),
+        unpack(fixed_inputs(metrics=COLLECTED, rows=row_values(claim_cells()["table"]))),
     output:
         wide=report(
             f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.csv",
@@ -62,6 +77,8 @@ rule table:
             labels={"table": f"{TASK.table}, beside the published", "protocol": "{protocol}"},
         ),
         published_markdown=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_published.md",
+        differences=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_differences.csv",
+        differences_markdown=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_differences.md",
         manifest=f"{R}/tables/{TASK.table}/{{protocol}}/manifest.json",
     log:
         f"{R}/logs/table/{{protocol}}.log",
@@ -85,7 +102,9 @@ rule claims:
     input:
         unpack(
             fixed_inputs(
-                metrics=COLLECTED, densities=densities.mask_tables(config, density_options())
+                metrics=COLLECTED,
+                rows=row_values(claim_cells()["rows"]),
+                densities=densities.mask_tables(config, density_options()),
             )
         ),
     output:

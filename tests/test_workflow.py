@@ -337,7 +337,7 @@ CHANGES = {
         edit("wagle/data/encoding.py", "number, row in enumerate(rows)", "number, row in enumerate(rows, 0)"),
         {"base", "finetune", "gradients", "activations", "examples", *RESCORED}, lambda cell: True,
     ),
-    "a claim": (edit("wagle/assets/claims.yaml", "tolerance: -0.01", "tolerance: -0.02"), set(), None),  # another task's
+    "a claim": (edit("wagle/assets/claims.yaml", "dense}, tolerance: -0.01", "dense}, tolerance: -0.02"), set(), None),  # another task's
     "a claim of this task": (edit("wagle/assets/claims.yaml", "level: 0.95", "level: 0.9"), {"claims", "report"}, None),
     "a published cell": (
         edit("wagle/assets/published/table1-tofu.csv", "npo,wagle,FQ,,", "npo,wagle,FQ,0.5,a source"), {"table", "report"}, None,
@@ -650,10 +650,8 @@ def test_other_tasks_from_data_to_report(project, task, table):
     if task != "wmdp":
         assert (frame["WikiText PPL"] > 1).all() and frame["TruthfulQA"].isna().all()
     verdicts = pd.read_csv(folder / "tables/claims/claims.csv")
-    assert (
-        set(verdicts["verdict"]) <= {"reproduced", "not reproduced", "undecided", "not tested"}
-        and len(verdicts) == 1
-    )
+    known = {"reproduced", "not reproduced", "undecided", "not tested"}
+    assert set(verdicts["verdict"].str.partition(":")[0]) <= known and len(verdicts) == 1
     answers = pd.read_csv(folder / "tables/examples/examples.csv")
     assert (
         set(answers["model"]) >= {"Original", "Retrained"}
