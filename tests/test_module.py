@@ -13,6 +13,8 @@ from test_workflow import MY_OBJECTIVE, MY_SCORE, PARTS, tiny
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import read_manifest
 
+pytestmark = pytest.mark.slow
+
 PLAIN = """configfile: "mine.yaml"
 
 module wagle:

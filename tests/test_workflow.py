@@ -21,6 +21,8 @@ from wagle.runtime.files import sha256_file
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import read_manifest
 
+pytestmark = pytest.mark.slow
+
 PARTS = ["Snakefile", "rules", "workflow", "wagle", "config", "profiles", "environment.yml"]
 
 MY_SCORE = '''"""Weights that point the same way as the forget gradient."""
@@ -627,6 +629,7 @@ def suite(project, task):
     return config
 
 
+@pytest.mark.xdist_group("other tasks")
 @pytest.mark.parametrize(
     ("task", "table"), [("wmdp", "table2"), ("whp", "table3"), ("detox", "table3")]
 )
