@@ -5,7 +5,7 @@ from wagle.runtime import assets
 
 
 def claims(task: str) -> dict:
-    """{level, least_seeds, claims} of assets/claims.yaml, with the claims about `task` only.
+    """{level, least_seeds, judged_on, claims} of assets/claims.yaml, the claims about `task` only.
 
     Raises WagleError for a broken file.
     """
@@ -20,7 +20,7 @@ def claims(task: str) -> dict:
             if task in claim["task"]
         ]
         limits = {"level": stated["level"], "least_seeds": stated["least_seeds"]}
-        return limits | {"claims": about_task}
+        return limits | {"judged_on": stated.get("judged_on", {}), "claims": about_task}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise WagleError(
             f"{path} cannot be read: {error!r}",
