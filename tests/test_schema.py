@@ -14,10 +14,10 @@ import yaml
 from pydantic import ValidationError
 
 from wagle.errors import WagleError
-from wagle.experiment import schema, schema_docs
+from wagle.experiment import schema, schema_docs, schema_json
 
 QUICK = yaml.safe_load((Path(schema_docs.ROOT) / "config" / "config.yaml").read_text())
-SCHEMA = schema_docs.json_schema()
+SCHEMA = schema_json.json_schema(schema.Experiment)
 
 
 def changed(path, value):

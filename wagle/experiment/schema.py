@@ -99,8 +99,8 @@ def check(config: object, name: str) -> None:
     try:
         Experiment.model_validate(config)
     except ValidationError as error:
-        from wagle.experiment.schema_docs import json_schema
         from wagle.experiment.schema_errors import sentences
+        from wagle.experiment.schema_json import json_schema
 
-        faults = "; ".join(f"{name}: {fault}" for fault in sentences(error, json_schema()))
+        faults = "; ".join(f"{name}: {fault}" for fault in sentences(error, json_schema(Experiment)))
         raise WagleError(faults, do="see docs/config.md") from None

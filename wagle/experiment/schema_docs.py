@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic.json_schema import GenerateJsonSchema
-
 from wagle.experiment.schema import Experiment
 from wagle.experiment.schema_errors import resolved
+from wagle.experiment.schema_json import json_schema
 from wagle.experiment.schema_types import PATTERNS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,25 +52,6 @@ TYPES = {
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
 
 
-class _Untitled(GenerateJsonSchema):
-    def field_title_should_be_set(self, schema) -> bool:
-        return False
-
-    def dict_schema(self, schema) -> dict:
-        json_schema = super().dict_schema(schema)
-        # patternProperties alone would let other names pass.
-        for values in json_schema.pop("patternProperties", {}).values():
-            json_schema["propertyNames"] = self.generate_inner(schema["keys_schema"])
-            json_schema["additionalProperties"] = values
-        return json_schema
-
-
-def json_schema() -> dict:
-    """The JSON schema (draft 2020-12) of a config."""
-    schema = Experiment.model_json_schema(schema_generator=_Untitled)
-    return {"$schema": _Untitled.schema_dialect} | schema
-
-
 @dataclass(frozen=True)
 class Table:
     """The keys of one mapping and of the mappings in it; of a union, one alternative."""
@@ -88,7 +68,7 @@ class Table:
 
 def config_markdown() -> str:
     """docs/config.md: every key, its type, whether it is needed, what is allowed, what it does."""
-    schema = json_schema()
+    schema = json_schema(Experiment)
     rows, tables = [], []
     for name, node in schema["properties"].items():
         inner = resolved(node, schema)
@@ -174,7 +154,7 @@ def _allowed(node: dict, schema: dict) -> str:
 
 def write() -> None:
     """Write config/schema.json and docs/config.md."""
-    SCHEMA.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
+    SCHEMA.write_text(json.dumps(json_schema(Experiment), indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(config_markdown(), encoding="utf-8")
 
 
