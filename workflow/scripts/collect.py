@@ -27,7 +27,7 @@ with recorded(snakemake) as outputs:
         }
         if name in moved:
             selected, frozen = moved[name]["selected"], moved[name]["frozen"]
-            about["share_updated"] = selected / (selected + frozen)
+            columns["share_updated"] = selected / (selected + frozen)
         for protocol, values in json.loads(Path(path).read_text(encoding="utf-8")).items():
             for metric, entry in values.items():
                 numbers = {key: entry[key] for key in ("value", "se", "n")}
