@@ -33,6 +33,7 @@ with recorded(snakemake) as part:
         "encoding": params["encoding"],
         "adapters": params["adapters"] if lora else None,
         "least_moved": least_moved,
+        "evaluation_precision": params["evaluation_precision"],
         "checkpoint": str(part.checkpoint),
         "log": str(part.log),
         "moved": str(part.moved),
