@@ -6,7 +6,7 @@ effects do so by one half; the seed SD is that of a cell's mean, in the metric's
 Truth is the mean over all rows and runs. Row SD 0.2 and interaction SD 0.1 before clipping;
 for binary rows 1 and 0.5 before the threshold.
 
-    python bench_statistics.py [--replications 2000] [--out bench_statistics.md]
+    python benchmarks/bench_statistics.py [--replications 2000] [--out results/bench_statistics.md]
 
 Settings whose rate lies outside the limits are simulated again, with new numbers and ten times as
 many replications, since the worst of 288 noisy rates is worse than any true one.
@@ -16,6 +16,7 @@ import argparse
 import math
 import time
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -417,14 +418,16 @@ def report(replications: int) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--replications", type=int, default=2000)
-    parser.add_argument("--out", default="bench_statistics.md")
+    parser.add_argument("--out", default="results/bench_statistics.md")
     args = parser.parse_args()
     text = report(args.replications)
     head = (
         "# Error rates of the interval of a difference\n\n"
-        f"`python bench_statistics.py`: {args.replications} replications a setting, nominal 95 %, "
+        "`python benchmarks/bench_statistics.py`: "
+        f"{args.replications} replications a setting, nominal 95 %, "
         f"{time.process_time():.0f} s of CPU. Rates in %.\n\n"
     )
-    with open(args.out, "w", encoding="utf-8") as file:
-        file.write(head + text + "\n")
+    out = Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(head + text + "\n", encoding="utf-8")
     print(head + text.partition("## Every setting")[0])
