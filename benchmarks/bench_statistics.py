@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from wagle.evaluation import candidates, row_parts
 from wagle.evaluation import statistics as engine
 
 CORRELATIONS, SEED_SDS, SEEDS, ROWS = (
@@ -239,7 +240,7 @@ def forget_quality(rng, replications: int = 400, draws: int = 100) -> list[tuple
         for k in range(replications):
             i, j = rng.integers(n, size=(2, draws, n))
             boot[k] = ks(x[k][i], y[k][j])
-        parts = [engine.ks_parts(u, v) for u, v in zip(x, y, strict=True)]
+        parts = [row_parts.ks_parts(u, v) for u, v in zip(x, y, strict=True)]
         linear = np.mean([math.sqrt(sum(q.var(ddof=1) / n for q in pair)) for pair in parts])
         of_p = p(d, n).mean(), p(d, n).std(), p(boot, n).std(1).mean(), p(boot, n).mean()
         out.append((n, shift, *of_p, d.mean(), d.std(), boot.std(1).mean(), linear))
@@ -255,7 +256,9 @@ def ks_difference(rng, replications: int = 500) -> list[tuple]:
             rows = rng.standard_normal((2, 1, 1, 100)) + np.array([shift, 0.0])[:, None, None, None]
             x = rows + 0.5 * rng.standard_normal((2, 2, 3, 100))
             x[0] += sd * rng.standard_normal((2, 3, 1))
-            parts = [[engine.ks_parts(x[0, c, s], x[1, c, s]) for s in range(3)] for c in range(2)]
+            parts = [
+                [row_parts.ks_parts(x[0, c, s], x[1, c, s]) for s in range(3)] for c in range(2)
+            ]
             sides = [
                 {"forget": np.array([p[0] for p in side]), "retain": np.array([p[1] for p in side])}
                 for side in parts
@@ -291,7 +294,7 @@ def picks(rng, replications: int = 1000) -> list[tuple]:
             x = base + 0.15 * rng.standard_normal((5, 1, n)) + 0.1 * rng.standard_normal((5, m, n))
             x += sd * rng.standard_normal((5, m, 1))
             best = max(range(4), key=lambda k: x[k].mean())
-            cell, _ = engine.pick_then_test({k: x[k] for k in range(4)})
+            cell, _ = candidates.pick_then_test({k: x[k] for k in range(4)})
             found = [engine.difference(x[best], x[4]), engine.difference(cell, x[4])]
             naive.append(found[0].value), crossed.append(found[1].value)
             low = [s + (f.low > 0) for s, f in zip(low, found, strict=True)]
