@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pandas as pd
 import pytest
@@ -19,6 +20,8 @@ from wagle.attribution import masks
 from wagle.runtime.files import sha256_file
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import read_manifest
+
+pytestmark = pytest.mark.slow
 
 PARTS = ["Snakefile", "rules", "workflow", "wagle", "config", "profiles", "environment.yml"]
 
@@ -244,6 +247,17 @@ def test_masks_records_and_checkpoints(project):
             if name.endswith("manifest.json"):
                 assert sha256_file(path.parent / name) == digest, f"{path} -> {name}"
     assert len(manifests) > 60
+
+
+def test_snakemakes_report_holds_tables_figures_claims_and_the_page(project):
+    code, text = project.snakemake("--report", "report.zip")
+    assert code == 0, text[-3000:]
+    with zipfile.ZipFile(project.folder / "report.zip") as archive:
+        names = {name.rpartition("/")[2] for name in archive.namelist()}
+        page = archive.read("report/report.html").decode()
+    expected = {"table1.csv", "table1_published.csv", "table4.csv", "claims.csv", "examples.csv"}
+    assert names >= expected | {"report.html", "sparsity_sweep.svg", "density_layer.svg"}
+    assert "This is experiment\\n<strong>tiny</strong>" in page and "(Fig. A2)" in page
 
 
 def test_nothing_to_do_afterwards(project):
@@ -615,6 +629,7 @@ def suite(project, task):
     return config
 
 
+@pytest.mark.xdist_group("other tasks")
 @pytest.mark.parametrize(
     ("task", "table"), [("wmdp", "table2"), ("whp", "table3"), ("detox", "table3")]
 )
