@@ -186,7 +186,8 @@ class Unlearning(Block):
     )
     token_budget: Count = key(PASS, UNLEARN)
     least_moved: Share = key(
-        "Share of the selected weights that must have moved. A cell that moved fewer fails.",
+        "Share of the selected weights that must have moved by more than weight decay alone, as"
+        " evaluation reads them. A cell that moved fewer fails.",
         UNLEARN,
     )
     activation_checkpointing: bool = optional(RECOMPUTE, "false", UNLEARN)

@@ -33,6 +33,7 @@ with recorded(snakemake) as outputs:
         "encoding": params["encoding"],
         "adapters": params["adapters"] if lora else None,
         "least_moved": least_moved,
+        "evaluation_precision": params["evaluation_precision"],
         "checkpoint": str(outputs.checkpoint),
         "log": str(outputs.log),
         "moved": str(outputs.moved),
