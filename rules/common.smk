@@ -15,6 +15,7 @@ from wagle.experiment import (
     plugins,
     splits,
     tasks,
+    templates,
 )
 from wagle.runtime import handover, identity
 from wagle.runtime.identity import canonical
@@ -38,6 +39,7 @@ SPLITS = sorted(config["data"]["splits"])
 METHODS, SELECTIONS, FIGURES = config["methods"], config["selections"], config["figures"]
 PROTOCOLS = config["evaluation"]["protocols"]
 CLASSIFIER = config["evaluation"].get("classifier")
+EVALUATIONS, OTHER_TEMPLATES = templates.folders(config), templates.others(config)
 KEPT = [
     cell.id for cell in CELLS for pattern in config["keep"] if fnmatch.fnmatch(cell.id, pattern)
 ]
@@ -300,6 +302,18 @@ def evaluated_roles():
             *(["wikitext"] if "perplexity" in options else []),
         }
     )
+
+
+def evaluated(cell, file):
+    """A file of the cell's evaluation in each template, the experiment's own first."""
+    paths = [(f"{folder}/{cell}", file) for folder in EVALUATIONS.values()]
+    return paths if len(paths) > 1 else paths[0]
+
+
+def evaluation_config(template):
+    """What an evaluation in `template` depends on."""
+    options = {key: config["evaluation"][key] for key in ("scoring", "generation")}
+    return block("max_length", template=template, roles=evaluated_roles(), **options)
 
 
 def model_of(cell):

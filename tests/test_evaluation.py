@@ -56,12 +56,32 @@ def test_log_round_trip_and_refusal(model, tokenizer, splits, tmp_path):
     log = scoring.score(
         model, tokenizer, splits, template=TEMPLATE, max_length=128, token_budget=1000
     )
-    scoring.write_log(tmp_path / "log", log)
-    again = scoring.read_log(tmp_path / "log")
+    scoring.write_log(tmp_path / "log", log, TEMPLATE)
+    again = scoring.read_log(tmp_path / "log", TEMPLATE)
     assert all((log[name] == again[name]).all() for name in log)
     (tmp_path / "bad").write_bytes(b"PAR1 nothing")
     with pytest.raises(WagleError, match="not a scoring log"):
         scoring.read_log(tmp_path / "bad")
+
+
+def test_a_log_of_another_template_is_refused(model, tokenizer, splits, tmp_path):
+    """The log's file says its template; one that does not, or says another, is not read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    log = scoring.score(
+        model, tokenizer, splits, template=TEMPLATE, max_length=128, token_budget=1000
+    )
+    path, closed = tmp_path / "log", TEMPLATE.replace("] {answer}", "]{answer}")
+    scoring.write_log(path, log, TEMPLATE)
+    assert scoring.log_template(path) == TEMPLATE
+    with pytest.raises(WagleError, match=r"scored in the template '.*\] {answer}'.*\]{answer}'"):
+        scoring.read_log(path, closed)
+    pq.write_table(pa.table({name: pa.array(values) for name, values in log.items()}), path)
+    assert scoring.read_log(path).keys() == log.keys()
+    for read in (scoring.log_template, lambda p: scoring.read_log(p, TEMPLATE)):
+        with pytest.raises(WagleError, match="does not say in which template"):
+            read(path)
 
 
 def test_generation_is_greedy_and_batch_free(model, tokenizer, rows):

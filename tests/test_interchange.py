@@ -14,6 +14,7 @@ from wagle.errors import WagleError
 from wagle.evaluation import interchange, protocols, scoring
 from wagle.evaluation.interchange import PREFIXES, TOFU_FILES
 
+TEMPLATE = "[INST] {question} [/INST] {answer}"
 SIZES = {"forget": (30, 5), "retain": (25, 5), "real authors": (20, 3), "world facts": (22, 3)}
 
 
@@ -224,10 +225,18 @@ def test_command_line(tmp_path, capsys):
     assert printed["protocol"] == "tofu" and printed["metrics"]["forget quality"]["value"] == 1.0
     folder = tmp_path / "ours"
     folder.mkdir()
-    scoring.write_log(folder / "tokens.parquet", make_log())
+    scoring.write_log(folder / "tokens.parquet", make_log(), TEMPLATE)
     write_rows(folder / "generations.jsonl", make_generations())
     assert main(["metrics", str(folder)]) == 0
-    assert "UE Avg" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "UE Avg" in printed and repr(TEMPLATE) in printed
+    other = tmp_path / "other"
+    other.mkdir()
+    scoring.write_log(other / "tokens.parquet", make_log(1), TEMPLATE.replace("] {a", "]{a"))
+    write_rows(other / "generations.jsonl", make_generations())
+    asked = ["metrics", str(folder), "--protocol", "tofu", "--reference", str(other)]
+    assert main(asked) == 1
+    assert "was scored in the template" in capsys.readouterr().err
     assert (
         main(["export-log", str(folder), str(tmp_path / "out.json"), "--reference", str(folder)])
         == 0

@@ -10,6 +10,8 @@ Rows of the log (`tokens.parquet`), one per predicted token, BOS excluded, in or
     answer_zlib          compressed size of the text's answer in bytes (zlib attack)
     mean, std            mean and standard deviation of the log-probabilities over the vocabulary at this position, under the
                          model's own distribution (Min-K%++)
+
+The file's metadata hold the template, for a log's numbers mean nothing without it.
 """
 
 import zlib
@@ -24,6 +26,7 @@ from wagle.data.prompts import Encoded, encode
 from wagle.errors import WagleError
 
 FLOATS = ("log_prob", "mean", "std")
+TEMPLATE = b"wagle.template"  # key of the file's metadata
 
 
 def texts(
@@ -113,7 +116,8 @@ def score(model, tokenizer, splits: dict[str, list[dict]], *, template: str, max
     return log
 
 
-def write_log(path: str | Path, log: dict[str, np.ndarray]) -> None:
+def write_log(path: str | Path, log: dict[str, np.ndarray], template: str) -> None:
+    """Write a log and the template that its texts were scored in."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -121,9 +125,11 @@ def write_log(path: str | Path, log: dict[str, np.ndarray]) -> None:
         n: pa.array(v).dictionary_encode() if v.dtype == object else pa.array(v)
         for n, v in log.items()
     }
-    pq.write_table(pa.table(columns), path, compression="zstd")
+    table = pa.table(columns, metadata={TEMPLATE: template.encode("utf-8")})
+    pq.write_table(table, path, compression="zstd")
 
 
+AGAIN = "delete it; its job then runs again"
 KINDS = {
     "split": "O",
     "role": "O",
@@ -135,30 +141,54 @@ KINDS = {
 }
 
 
-def read_log(path: str | Path) -> dict[str, np.ndarray]:
-    """Columns of a scoring log. Raises WagleError when the file is not one."""
+def log_template(path: str | Path) -> str:
+    """The template that a scoring log was made in. Raises WagleError when the file does not say."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    again = "delete it; its job then runs again"
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        if TEMPLATE in metadata:
+            return metadata[TEMPLATE].decode("utf-8")
+    except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
+        raise WagleError(f"{path} is not a scoring log: {error}", do=AGAIN) from None
+    raise WagleError(f"{path} does not say in which template it was scored", "a scoring log", AGAIN)
+
+
+def read_log(path: str | Path, template: str | None = None) -> dict[str, np.ndarray]:
+    """Columns of a scoring log.
+
+    template: the one that the reader's protocol needs; None where the reader compares no scores.
+
+    Raises WagleError when the file is not a log, or was scored in another template.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if template is not None and (own := log_template(path)) != template:
+        raise WagleError(
+            f"{path} was scored in the template {own!r}",
+            f"{template!r}, in which the protocol's scores are defined",
+            "score the model in this template (evaluation.templates)",
+        )
     try:
         with pq.ParquetFile(path) as file:
             if (
                 file.metadata.num_rows > 4096 * Path(path).stat().st_size
             ):  # a bomb: a real log has some bytes a row
                 raise WagleError(
-                    f"{path} claims {file.metadata.num_rows} rows", "a scoring log", again
+                    f"{path} claims {file.metadata.num_rows} rows", "a scoring log", AGAIN
                 )
             table = file.read()
         columns = {name: table.column(name).to_numpy() for name in table.column_names}
     except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
-        raise WagleError(f"{path} is not a scoring log: {error}", do=again) from None
+        raise WagleError(f"{path} is not a scoring log: {error}", do=AGAIN) from None
     missing = KINDS.keys() - set(columns)
     if missing:
         raise WagleError(f"{path} lacks the columns {', '.join(sorted(missing))}")
     wrong = [name for name, kind in KINDS.items() if columns[name].dtype.kind != kind]
     if wrong:
         raise WagleError(
-            f"{path}: the values of {', '.join(wrong)} are of another type", "a scoring log", again
+            f"{path}: the values of {', '.join(wrong)} are of another type", "a scoring log", AGAIN
         )
     return columns

@@ -58,6 +58,7 @@ def _check_task(config: dict, task: Task, name: str) -> None:
             raise WagleError(
                 f"{name}: task {config['task']} has no evaluation.{key}", do="see docs/config.md"
             )
+    _check_templates(config, task, name)
     unknown = set(config["evaluation"]["protocols"]) - set(task.layouts)
     if unknown:
         raise WagleError(
@@ -74,6 +75,17 @@ def _check_task(config: dict, task: Task, name: str) -> None:
                     )
     if task.needs_retrained and "retrained" not in models:
         raise WagleError(f"{name}: no models.retrained", "TOFU's forget quality compares with it")
+
+
+def _check_templates(config: dict, task: Task, name: str) -> None:
+    """Protocols that have templates of their own are computed, from logs that have a template."""
+    for protocol, template in config["evaluation"].get("templates", {}).items():
+        where = f"{name}: evaluation.templates.{protocol}"
+        if not task.scoring_log:
+            raise WagleError(f"{where}, but task {config['task']} has no scoring log", "no templates")
+        if protocol not in config["evaluation"]["protocols"]:
+            raise WagleError(f"{where} is not computed", "a protocol of evaluation.protocols")
+        check_template(template)
 
 
 def _split_readers(config: dict, task: Task) -> dict[str, str]:

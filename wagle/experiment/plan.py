@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wagle.errors import WagleError
-from wagle.experiment import grid
+from wagle.experiment import grid, templates
 from wagle.experiment.config import training_gpus
 
 
@@ -286,7 +286,8 @@ def stages(config: dict, tokens: int) -> list[Stage]:
         result.append(
             Stage(f"unlearn {policy}", len(chosen), flops, 0, memory, host, disk, several)
         )
-    result.append(_evaluation(config, form, len(cells), tokens))
+    evaluations = len(cells) * len(templates.folders(config))
+    result.append(_evaluation(config, form, evaluations, tokens))
     return result
 
 

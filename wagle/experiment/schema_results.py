@@ -23,6 +23,7 @@ from wagle.experiment.schema_types import (
     Precision,
     Ratio,
     Role,
+    Text,
     key,
     optional,
 )
@@ -133,6 +134,16 @@ class Evaluation(Block):
         "Definitions of the metrics (docs/metrics.md). wagle must be among them. Tasks other than"
         " tofu have no other.",
         "A change re-runs metrics from stored logs, and tables and figures. That takes seconds.",
+    )
+    templates: Annotated[
+        dict[Literal["wagle-code", "tofu", "open-unlearning"], Text], Field(min_length=1)
+    ] = optional(
+        "Templates of protocols whose prompts differ from `template`, each with {question} and"
+        " {answer} as there. Every further template is one more evaluation of each model, below"
+        " `evaluations/template-<id>/`.",
+        "all protocols read answers in the experiment's template, which is the target's",
+        "A change evaluates every model in the new template, and re-trains cells whose checkpoint"
+        " was not kept.",
     )
     generation: Generation = key("How answers are generated.")
     scoring: Scoring = optional(

@@ -30,7 +30,7 @@ with recorded(snakemake) as part:
         max_length=params["max_length"],
         **scoring_options,
     )
-    scoring.write_log(part.tokens, log)
+    scoring.write_log(part.tokens, log, template)
     entries = generation.tasks(splits)
     questions = [entry["question"] for entry in entries]
     answers = generation.answers(
