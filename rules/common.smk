@@ -185,8 +185,9 @@ def is_finetuned(wildcards):
 
 
 def training_roles(model):
-    """Splits that a model is tuned on, in order: the target on everything, the retrained one on what stays."""
+    """Splits that a model is tuned on, in order: its own, or all for the target and what stays for the retrained one."""
     sets = ["forget", "retain"] if model == "target" else ["retain"]
+    sets = config["models"][model].get("roles", sets)
     return [*sets, *config["models"]["finetune"].get("replay", [])]
 
 
@@ -299,7 +300,6 @@ def evaluated_roles():
         {
             *local,
             *options["generation"].get("roles", []),
-            *(["wikitext"] if "perplexity" in options else []),
         }
     )
 
@@ -332,7 +332,7 @@ def suite_options():
     """What a suite's evaluation depends on; the classifier and the embedder are inputs of their own."""
     return {
         key: config["evaluation"][key]
-        for key in ("generation", "harness", "perplexity")
+        for key in ("generation", "harness")
         if key in config["evaluation"]
     }
 

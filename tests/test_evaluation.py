@@ -159,7 +159,9 @@ def test_an_answer_ends_at_any_end_token(model, tokenizer, rows):
         ends = generation.end_tokens(model, tokenizer)
         assert ends[0] == tokenizer.eos_token_id and end in ends and len(set(ends)) == len(ends)
         [answer] = generation.answers(model, tokenizer, [question], max_new_tokens=8, **options)
-        assert answer == tokenizer.decode(whole[: whole.index(end)], skip_special_tokens=True).strip()
+        assert (
+            answer == tokenizer.decode(whole[: whole.index(end)], skip_special_tokens=True).strip()
+        )
     questions = [row["question"] for row in rows["retain"][:5]]
     model.generation_config.eos_token_id = [end, 399]
     batched = generation.answers(model, tokenizer, questions, max_new_tokens=8, **options)

@@ -210,7 +210,9 @@ def stages(config: dict, tokens: int) -> list[Stage]:
     )
     if tuned:
         options = config["models"]["finetune"]
-        used, batch = (forget + retain) * options["epochs"] * tokens, options["batch_size"] * tokens
+        trained = config["models"]["target"].get("roles", ["forget", "retain"])
+        read = sum(rows(config, role)[0] for role in trained)
+        used, batch = read * options["epochs"] * tokens, options["batch_size"] * tokens
         gpus = 1 if options.get("adapters") else several
         memory = n * 16 / gpus + _batch(
             form, min(options["token_budget"], batch / gpus), options["autocast"], "fp32", False

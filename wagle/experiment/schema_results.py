@@ -66,8 +66,8 @@ class Generation(Block):
 class Harness(Block):
     """Zero-shot benchmarks of lm-evaluation-harness (tasks other than tofu)."""
 
-    local: Annotated[list[Literal["wmdp_bio", "wmdp_cyber", "mmlu"]], Distinct()] = key(
-        "Benchmarks whose questions are the splits of the same names.", EVALUATE
+    local: Annotated[list[Literal["wmdp_bio", "wmdp_cyber", "mmlu", "wikitext"]], Distinct()] = key(
+        "Benchmarks whose questions, or texts, are the splits of the same names.", EVALUATE
     )
     hub: Annotated[list[HarnessTask], Distinct()] = key(
         "Benchmarks that fetch their own questions.", EVALUATE
@@ -75,16 +75,9 @@ class Harness(Block):
     limit: Count | None = key("Most questions of each hub benchmark. null: all.", EVALUATE)
     batch_size: Count = key("Questions of one pass. It bounds memory and speed.", EVALUATE)
     precision: Precision = key(
-        "Precision of the weights in the whole evaluation, texts and perplexity included.",
+        "Precision of the weights in the whole evaluation, generated texts included.",
         EVALUATE,
     )
-
-
-class Perplexity(Block):
-    """The perplexity of split wikitext (tasks other than tofu)."""
-
-    window: Annotated[int, Field(ge=2)] = key("Length of a window. Unit: tokens.", EVALUATE)
-    token_budget: Count = key(PASS, EVALUATE)
 
 
 class EmbedderWheel(Wheel):
@@ -154,9 +147,8 @@ class Evaluation(Block):
         " tofu needs it, and a classifier with source probe.",
         "nothing is embedded",
     )
-    harness: Harness = optional("Benchmarks. Task wmdp needs it.", "no benchmark is run")
-    perplexity: Perplexity = optional(
-        "Perplexity of texts. Tasks whp and detox need it.", "no perplexity is measured"
+    harness: Harness = optional(
+        "Benchmarks. Tasks wmdp, whp and detox need it.", "no benchmark is run"
     )
     classifier: Annotated[
         HubClassifier | FolderClassifier | Probe, Field(discriminator="source")

@@ -13,7 +13,6 @@ from wagle.experiment import tasks
 from wagle.runtime.files import LARGE_LIMIT, read_json, write_json
 from wagle.runtime.job import recorded
 
-
 READERS = {
     "tokens": ("scores", scoring.read_log),
     "reference": ("reference", scoring.read_log),
