@@ -58,17 +58,18 @@ class _Untitled(GenerateJsonSchema):
         return False
 
     def dict_schema(self, schema) -> dict:
-        made = super().dict_schema(schema)
-        for values in made.pop("patternProperties", {}).values():  # would let other names pass
-            made["propertyNames"] = self.generate_inner(schema["keys_schema"])
-            made["additionalProperties"] = values
-        return made
+        json_schema = super().dict_schema(schema)
+        # patternProperties alone would let other names pass.
+        for values in json_schema.pop("patternProperties", {}).values():
+            json_schema["propertyNames"] = self.generate_inner(schema["keys_schema"])
+            json_schema["additionalProperties"] = values
+        return json_schema
 
 
 def json_schema() -> dict:
     """The JSON schema (draft 2020-12) of a config."""
-    made = Experiment.model_json_schema(schema_generator=_Untitled)
-    return {"$schema": _Untitled.schema_dialect} | made
+    schema = Experiment.model_json_schema(schema_generator=_Untitled)
+    return {"$schema": _Untitled.schema_dialect} | schema
 
 
 @dataclass(frozen=True)
@@ -76,26 +77,26 @@ class Table:
     """The keys of one mapping and of the mappings in it; of a union, one alternative."""
 
     title: str
-    text: str
+    introduction: str
     rows: list[str]
 
     def __str__(self) -> str:
-        parts = [self.title, textwrap.fill(self.text, 100), "\n".join([*HEAD, *self.rows])]
-        return "\n\n".join(part for part in parts if part)
+        rows = "\n".join([*HEAD, *self.rows])
+        paragraphs = [self.title, textwrap.fill(self.introduction, 100), rows]
+        return "\n\n".join(filter(None, paragraphs))
 
 
 def config_markdown() -> str:
     """docs/config.md: every key, its type, whether it is needed, what is allowed, what it does."""
     schema = json_schema()
-    plain, blocks = [], []
+    rows, tables = [], []
     for name, node in schema["properties"].items():
         inner = resolved(node, schema)
-        row = _row(name, node, name in schema["required"], schema)
-        plain.append(row)
+        rows.append(_row(name, node, name in schema["required"], schema))
         if inner.get("type") == "object":
-            blocks += _tables(f"## `{name}`", name, inner, schema)
-    whole = Table("## The whole file", "Each block has a section of its own below.", plain)
-    return "\n\n".join([INTRODUCTION.strip(), *map(str, [whole, *blocks])]) + "\n"
+            tables += _tables(f"## `{name}`", name, inner, schema)
+    whole = Table("## The whole file", "Each block has a section of its own below.", rows)
+    return "\n\n".join([INTRODUCTION.strip(), *map(str, [whole, *tables])]) + "\n"
 
 
 def _tables(title: str, path: str, node: dict, schema: dict) -> list[Table]:
@@ -121,47 +122,49 @@ def _tables(title: str, path: str, node: dict, schema: dict) -> list[Table]:
 
 def _keys(path: str, node: dict, schema: dict) -> Iterator[tuple[str, dict, bool]]:
     """(path, schema, whether it is needed) of every key below `path`, alternatives left closed."""
-    other = node.get("additionalProperties") or {}
+    further = node.get("additionalProperties") or {}
     for name, inside in node.get("properties", {}).items():
         yield f"{path}.{name}", inside, name in node.get("required", [])
         yield from _keys(f"{path}.{name}", resolved(inside, schema), schema)
-    if other is not True and ("$ref" in other or "oneOf" in other):
-        inner = resolved(other, schema)
-        yield f"{path}.<name>", inner | other, False
+    if further is not True and ("$ref" in further or "oneOf" in further):
+        inner = resolved(further, schema)
+        yield f"{path}.<name>", inner | further, False
         yield from _keys(f"{path}.<name>", inner, schema)
 
 
 def _row(path: str, node: dict, needed: bool, schema: dict) -> str:
-    text = " ".join((resolved(node, schema) | node)["description"].split())
+    description = " ".join((resolved(node, schema) | node)["description"].split())
     cells = [f"`{path}`", _type(node, schema), "required" if needed else "optional"]
-    return "| " + " | ".join([*cells, _allowed(node, schema), text.replace("|", "\\|")]) + " |"
+    return (
+        "| " + " | ".join([*cells, _allowed(node, schema), description.replace("|", "\\|")]) + " |"
+    )
 
 
 def _type(node: dict, schema: dict) -> str:
     node = resolved(node, schema)
     if "anyOf" in node and "type" not in node:
-        return " or ".join(_type(each, schema) for each in node["anyOf"])
+        return " or ".join(_type(option, schema) for option in node["anyOf"])
     if "oneOf" in node:
-        return " or ".join(dict.fromkeys(_type(each, schema) for each in node["oneOf"]))
+        return " or ".join(dict.fromkeys(_type(option, schema) for option in node["oneOf"]))
     kind = node["type"]
     if kind == "array":
         return f"list of {_type(node['items'], schema)}s"
-    return TYPES[kind] if isinstance(kind, str) else " or ".join(TYPES[each] for each in kind)
+    return TYPES[kind] if isinstance(kind, str) else " or ".join(TYPES[name] for name in kind)
 
 
 def _allowed(node: dict, schema: dict) -> str:
     """The allowed values of a key in a few words; nothing where its type says all."""
     node = resolved(node, schema)
     if "anyOf" in node and "type" not in node:
-        return ", ".join(filter(None, (_allowed(each, schema) for each in node["anyOf"])))
+        return ", ".join(filter(None, (_allowed(option, schema) for option in node["anyOf"])))
     named = [*node.get("enum", []), *node.get("examples", [])]
     words = [f"`{value}`" for value in [*named, *([node["const"]] if "const" in node else [])]]
     words += [PATTERNS[node["pattern"]]] if "pattern" in node else []
     words += [f"{sign} {node[bound]}" for bound, sign in BOUNDS.items() if bound in node]
     words += ["not empty"] if node.get("minLength") or node.get("minProperties") else []
     if "items" in node:
-        each = _allowed(node["items"], schema)
-        words.append(f"each {each}" if each and not each.startswith("`") else each)
+        items = _allowed(node["items"], schema)
+        words.append(f"each {items}" if items and not items.startswith("`") else items)
         fewest, limit = node.get("minItems", 0), node.get("maxItems")
         words += [f"{fewest} items" if limit else f"{fewest} or more items"] if fewest else []
         words += ["no repeats"] if node.get("uniqueItems") else []

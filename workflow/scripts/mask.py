@@ -23,7 +23,7 @@ def recorded_hashes(path):
     ]
 
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     scores, checkpoint = snakemake.input.scores, snakemake.input.model
     selection, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
@@ -34,5 +34,5 @@ with recorded(snakemake) as part:
         "model_sha256": ",".join(recorded_hashes(checkpoint)),
     }
     ratio, select = float(snakemake.wildcards.ratio), snakemake.params.select
-    [density] = write_masks([part.mask], scores, checkpoint, [ratio], select, origin)
-    pd.DataFrame(density).to_csv(part.density, index=False)
+    [density] = write_masks([outputs.mask], scores, checkpoint, [ratio], select, origin)
+    pd.DataFrame(density).to_csv(outputs.density, index=False)

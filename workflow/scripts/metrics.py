@@ -23,7 +23,7 @@ READERS = {
     ),
 }
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     task = tasks.load(snakemake.params.task)
     files = {
         name: [paths] if isinstance(paths, str) else list(paths)
@@ -38,5 +38,5 @@ with recorded(snakemake) as part:
     results = {name: results[name] for name in templates}
     summary = {name: protocols.without_rows(result) for name, result in results.items()}
     rows = {name: protocols.only_rows(result) for name, result in results.items()}
-    write_json(part.metrics, summary)
-    write_json(part.rows, rows)
+    write_json(outputs.metrics, summary)
+    write_json(outputs.rows, rows)
