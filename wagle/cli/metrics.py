@@ -53,4 +53,5 @@ def _without_rows(metrics: dict[str, dict]) -> dict[str, dict]:
 def _line(name: str, entry: dict) -> str:
     se = entry.get("se")
     spread = f" ± {se:.4f}" if se is not None and se == se else ""
-    return f"{name:28s} {entry['value']:.6g}{spread}  (n = {entry['n']})"
+    rows = "" if entry["n"] is None else f"  (n = {entry['n']})"
+    return f"{name:28s} {entry['value']:.6g}{spread}{rows}"
