@@ -102,7 +102,7 @@ def test_what_the_target_never_read_is_no_measure_of_forgetting():
     with pytest.raises(WagleError, match="tuned on forget, retain, and never reads the passages"):
         config.validate(whp)
     whp["models"]["target"]["roles"] = ["buch"]
-    with pytest.raises(WagleError, match="models.target.roles reads the split 'buch'"):
+    with pytest.raises(WagleError, match=r"models\.target\.roles reads the split 'buch'"):
         config.validate(whp)
     whp["models"]["target"] = {"source": "path", "path": "/model"}  # somebody else tuned it
     config.validate(whp)

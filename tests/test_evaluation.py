@@ -125,14 +125,21 @@ def greedy_ids(model, tokenizer, question, new, ends):
 
 
 def test_settings_of_the_checkpoint_do_not_matter(model, tokenizer, rows, tmp_path):
-    """A checkpoint's penalty, temperature, beams and forced tokens are put aside, and given back."""
+    """A checkpoint's penalty, temperature, beams and forced tokens are put aside, then restored."""
     from wagle.model import checkpoints
 
     questions = [row["question"] for row in rows["retain"][:6]]
     options = {"template": TEMPLATE, "max_new_tokens": 12, "token_budget": 1000}
     plain = generation.answers(model, tokenizer, questions, **options)
-    own = {"repetition_penalty": 1.3, "do_sample": True, "temperature": 0.2, "no_repeat_ngram_size": 2,
-           "num_beams": 2, "min_new_tokens": 10, "suppress_tokens": list(range(100, 140))}  # fmt: skip
+    own = {
+        "repetition_penalty": 1.3,
+        "do_sample": True,
+        "temperature": 0.2,
+        "no_repeat_ngram_size": 2,
+        "num_beams": 2,
+        "min_new_tokens": 10,
+        "suppress_tokens": list(range(100, 140)),
+    }
     model.generation_config.update(**own)
     checkpoints.save(model, tokenizer, tmp_path / "own")
     again = checkpoints.load(tmp_path / "own", "fp32")

@@ -82,10 +82,24 @@ def test_mistakes_are_named(checkpoint, data_dir):
         harness.evaluate(checkpoint, ["mmlu"], data_dir=data_dir, limit=0)
 
 
-LINES = ["", " = One thing = \n", "", " It has 3 @,@ 000 parts ( about ) , and a ' name ' . \n", "",
-         " = = Its history = = \n", "", " Nobody knew : the U.S. 's @-@ map said \" N \" ; so \n", "", "",
-         " = Another = \n", "", " A city of many bridges . \n", " = = = Not a title = = = \n", "",
-         " And a mill = wheel \n"]  # fmt: skip
+LINES = [
+    "",
+    " = One thing = \n",
+    "",
+    " It has 3 @,@ 000 parts ( about ) , and a ' name ' . \n",
+    "",
+    " = = Its history = = \n",
+    "",
+    ' Nobody knew : the U.S. \'s @-@ map said " N " ; so \n',
+    "",
+    "",
+    " = Another = \n",
+    "",
+    " A city of many bridges . \n",
+    " = = = Not a title = = = \n",
+    "",
+    " And a mill = wheel \n",
+]
 
 
 def raw(lines):

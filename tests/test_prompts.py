@@ -83,13 +83,36 @@ def test_scored_texts_by_question(rows):
 
 # --- templates, token by token ---------------------------------------------------------------
 
-PIECES = ["<unk>", "<s>", "</s>", "▁[", "[", "INST", "]", "/", "\\", "▁Who", "?", "▁Bob", "Bob", "▁", "B", "o", "b", ".",
-          "▁was", "▁here"]  # fmt: skip
+PIECES = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    "▁[",
+    "[",
+    "INST",
+    "]",
+    "/",
+    "\\",
+    "▁Who",
+    "?",
+    "▁Bob",
+    "Bob",
+    "▁",
+    "B",
+    "o",
+    "b",
+    ".",
+    "▁was",
+    "▁here",
+]
 
 
 @pytest.fixture
 def llama_like():
-    """A SentencePiece tokenizer as Llama 2 has one: blanks become a mark that begins the next piece."""
+    """A SentencePiece tokenizer as Llama 2 has one.
+
+    Blanks become a mark that begins the next piece.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

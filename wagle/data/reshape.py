@@ -35,7 +35,8 @@ class QuizTask(NamedTuple):
 
 
 def pick(spec: dict, rows: Iterable[dict], origin: str) -> Iterator[dict]:
-    """Rows, one after another, whose columns have the values of `where`, under the names of `columns`.
+    """Rows, one after another, whose columns have the values of `where`, under the names of
+    `columns`.
 
     spec: an entry under data.splits. origin: where the rows come from, for messages.
 

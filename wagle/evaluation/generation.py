@@ -17,7 +17,10 @@ from wagle.data.prompts import encode_prompt
 
 
 def end_tokens(model, tokenizer) -> list[int]:
-    """Ids that end an answer: the tokenizer's EOS, then those of the model's generation settings."""
+    """Ids that end an answer.
+
+    The tokenizer's EOS, then those of the model's generation settings.
+    """
     settings = getattr(model, "generation_config", None)
     ids = getattr(settings, "eos_token_id", None)
     ids = ids if isinstance(ids, (list, tuple)) else [] if ids is None else [ids]

@@ -5,8 +5,8 @@ tokens at this border, and with them every score. A protocol's template is its o
 `evaluation.templates`, or the experiment's. An experiment's template is that of its target, which
 was trained in it, so this is what TOFU's and open-unlearning's protocols take by default.
 
-Each template has one evaluation of every cell. Its folder is `evaluations/` for the experiment's own
-template, and `evaluations/template-<id>/` for another one. Standard library only.
+Each template has one evaluation of every cell. Its folder is `evaluations/` for the experiment's
+own template, and `evaluations/template-<id>/` for another one. Standard library only.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def template_id(template: str) -> str:
 
 
 def folders(config: dict) -> dict[str, str]:
-    """Template -> folder of its evaluations, the experiment's own first, in the protocols' order."""
+    """Template -> folder of its evaluations, the experiment's own first, in protocol order."""
     templates = [of_protocol(config, name) for name in config["evaluation"]["protocols"]]
     others = [text for text in dict.fromkeys(templates) if text != config["template"]]
     return {config["template"]: "evaluations"} | {
