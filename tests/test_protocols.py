@@ -11,7 +11,7 @@ from oracles import SPLITS, longest_common, make_generations, make_log
 from scipy import stats
 
 from wagle.errors import WagleError
-from wagle.evaluation import names, protocols
+from wagle.evaluation import names, protocols, row_statistics
 
 
 def texts_of(log):
@@ -274,10 +274,12 @@ def test_averages_of_the_same_rows_keep_their_correlation():
     """
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)
-    se = protocols._together({"a": lambda i: x[i].mean(), "b": lambda i: x[i].mean()}, (400,))
+    se = row_statistics.bootstrap_together(
+        {"a": lambda i: x[i].mean(), "b": lambda i: x[i].mean()}, (400,)
+    )
     assert se[""] == pytest.approx(se["a"]) == pytest.approx(x.std(ddof=1) / 20, rel=0.2)
     y = rng.normal(size=400)
-    independent = protocols._together(
+    independent = row_statistics.bootstrap_together(
         {"a": lambda i: x[i].mean(), "b": lambda i: y[i].mean()}, (400,)
     )
     assert independent[""] == pytest.approx(

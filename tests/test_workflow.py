@@ -376,7 +376,7 @@ CHANGES = {
         lambda cell: "/dense" not in cell and "/lora" not in cell,
     ),
     "a metric": (
-        edit("wagle/evaluation/protocols.py", "draws: int = 200", "draws: int = 100"),
+        edit("wagle/evaluation/row_statistics.py", "draws: int = 200", "draws: int = 100"),
         {"metrics", *SUMMARY},
         None,
     ),

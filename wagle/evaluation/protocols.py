@@ -22,7 +22,6 @@ from wagle.evaluation.metrics import (
     embedding_accuracy,
     exact_memorization,
     extraction_strength,
-    finite,
     forget_quality,
     loss_attack,
     min_k,
@@ -37,6 +36,12 @@ from wagle.evaluation.metrics import (
 )
 from wagle.evaluation.names import BY_ROWS, EFFICACY, SPLITS, UTILITY, UTILITY_SPLITS
 from wagle.evaluation.row_parts import auroc_parts, harmonic_parts, ks_parts
+from wagle.evaluation.row_statistics import (
+    bootstrap,
+    bootstrap_together,
+    mean_of_rows,
+    same_rows,
+)
 from wagle.evaluation.score_log import Log
 
 PROTOCOLS = {
@@ -71,29 +76,6 @@ PROTOCOLS = {
 }
 
 
-def _mean(values) -> dict:
-    values = finite("per-row values", values)
-    se = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
-    return {"value": float(values.mean()), "se": se, "n": len(values), "rows": values.tolist()}
-
-
-def _bootstrap(statistic, *samples, draws: int = 200) -> dict:
-    """Value, bootstrap standard error over rows and n of a statistic.
-
-    The seed is fixed, and each sample is resampled by itself.
-    """
-    rng = np.random.default_rng(0)
-    samples = [np.asarray(sample) for sample in samples]
-    values = [
-        statistic(*(s[rng.integers(len(s), size=len(s))] for s in samples)) for _ in range(draws)
-    ]
-    return {
-        "value": statistic(*samples),
-        "se": float(np.std(values, ddof=1)),
-        "n": sum(map(len, samples)),
-    }
-
-
 def _parts(of_sets: dict[str, np.ndarray]) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in of_sets.items()}
 
@@ -113,34 +95,6 @@ def _select(generations: list[dict], split: str, asked: str, rows: int | None = 
 
 def _rouge(chosen: list[dict]) -> np.ndarray:
     return rouge_l_recall([g["answer"] for g in chosen], [g["generated"] for g in chosen])
-
-
-def _together(statistics: dict, sizes: tuple[int, ...], draws: int = 200) -> dict[str, float]:
-    """Bootstrap standard errors of statistics of the same rows, and of their plain mean (key ""),
-    all from the same draws.
-
-    Each statistic maps one index array per sample to a number. Rows are drawn once for all, so what
-    correlates stays so.
-    """
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(draws):
-        index = [rng.integers(size, size=size) for size in sizes]
-        found.append([statistic(*index) for statistic in statistics.values()])
-    values = np.array(found)
-    return dict(
-        zip([*statistics, ""], [*values.std(0, ddof=1), values.mean(1).std(ddof=1)], strict=True)
-    )
-
-
-def _same_rows(name: str, *columns) -> list[np.ndarray]:
-    arrays = [np.asarray(column, dtype=np.float64) for column in columns]
-    if len({len(array) for array in arrays}) > 1:
-        raise WagleError(
-            f"{name}: metrics of {', '.join(str(len(a)) for a in arrays)} rows",
-            "the same rows for each metric",
-        )
-    return arrays
 
 
 def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, dict]:
@@ -165,8 +119,8 @@ def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, di
         [g["similarities"] for g in _select(generations, splits[0], "paraphrased")]
     )
     lost = 1 - _rouge(_select(generations, splits[0], "original"))
-    ratio_f, attack_f, wrong, lost = _same_rows("forget set", ratios[0], attack[0], wrong, lost)
-    ratio_r, attack_r = _same_rows("retain set", ratios[1], attack[1])
+    ratio_f, attack_f, wrong, lost = same_rows("forget set", ratios[0], attack[0], wrong, lost)
+    ratio_r, attack_r = same_rows("retain set", ratios[1], attack[1])
     gap = ks_parts(ratio_f, ratio_r)
     like_fq = gap if sense == "wagle" else (-gap[0], 1 - gap[1])
 
@@ -179,7 +133,7 @@ def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, di
         return ((d if sense == "wagle" else 1 - d) + rest) / len(EFFICACY)
 
     sizes = (len(ratio_f), len(ratio_r))
-    se = _together(
+    se = bootstrap_together(
         {
             "FQ": lambda i, j: forget_quality(ratio_f[i], ratio_r[j], sense),
             "MIA": lambda i, j: auroc(attack_f[i], attack_r[j]),
@@ -188,7 +142,7 @@ def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, di
         },
         sizes,
     )
-    se_by_rows = _together({"KS": distance, BY_ROWS: by_rows}, sizes)
+    se_by_rows = bootstrap_together({"KS": distance, BY_ROWS: by_rows}, sizes)
     n, places = sum(sizes), auroc_parts(attack_f, attack_r)
     quality = forget_quality(ratio_f, ratio_r, sense)
     result = {
@@ -205,8 +159,8 @@ def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, di
             "n": n,
             "parts": _parts(dict(zip(splits, places, strict=True))),
         },
-        "1-FA": _mean(wrong),
-        "1-Rouge-L": _mean(lost),
+        "1-FA": mean_of_rows(wrong),
+        "1-Rouge-L": mean_of_rows(lost),
     }
     share = 1 / len(EFFICACY)
     others = {splits[0]: (places[0] + wrong + lost) * share, splits[1]: places[1] * share}
@@ -249,9 +203,9 @@ def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str,
             right = containment_accuracy(
                 [g["answer"] for g in chosen], [g["generated"] for g in chosen]
             )
-        right, rouge = _same_rows(split, right, _rouge(chosen))
-        result |= {f"{name} Acc": _mean(right), f"{name} Rouge-L": _mean(rouge)}
-        per_split.append(_mean((right + rouge) / 2))
+        right, rouge = same_rows(split, right, _rouge(chosen))
+        result |= {f"{name} Acc": mean_of_rows(right), f"{name} Rouge-L": mean_of_rows(rouge)}
+        per_split.append(mean_of_rows((right + rouge) / 2))
         parts[split] = (right + rouge) / len(UTILITY)
     known = [part["se"] for part in per_split if part["se"] is not None]
     se = (
@@ -324,7 +278,7 @@ def tofu_metrics(
     }
     if reference is not None:
         other = truth_ratio(reference.paraphrased, reference.perturbed, variant)
-        result["forget quality"] = _bootstrap(
+        result["forget quality"] = bootstrap(
             lambda a, b: forget_quality(a, b, variant), ratios["forget"], other
         )
     for name, losses in splits.items():
@@ -332,10 +286,10 @@ def tofu_metrics(
         if name in ("real authors", "world facts"):
             floor = 1e-10 if variant == "open-unlearning" else 0.0
             p = relative_probability(p, np.exp(-losses.perturbed), floor)
-        result[f"{name} probability"] = _mean(p)
+        result[f"{name} probability"] = mean_of_rows(p)
         if losses.rouge is not None:
-            result[f"{name} Rouge-L"] = _mean(losses.rouge)
-        result[f"{name} truth ratio"] = _mean(
+            result[f"{name} Rouge-L"] = mean_of_rows(losses.rouge)
+        result[f"{name} truth ratio"] = mean_of_rows(
             truth_ratio_score(ratios[name], name == "forget", variant)
         )
     names = [
@@ -345,7 +299,7 @@ def tofu_metrics(
     ]
     if all(name in result for name in names):
         rows = [np.array(result[name]["rows"]) for name in names]
-        result["model utility"] = _bootstrap(
+        result["model utility"] = bootstrap(
             lambda *samples: model_utility([x.mean() for x in samples]), *rows
         )
         result["model utility"]["parts"] = _parts(_utility_parts(names, rows))
@@ -375,7 +329,10 @@ def memorization(log: Log, rows: int | None, no_match: float | None) -> dict[str
         ]
         exact.append(exact_memorization(hits))
         strength.append(extraction_strength(hits, no_match))
-    return {"exact memorization": _mean(exact), "extraction strength": _mean(strength)}
+    return {
+        "exact memorization": mean_of_rows(exact),
+        "extraction strength": mean_of_rows(strength),
+    }
 
 
 def membership_scores(log: Log) -> dict[str, tuple[list[float], list[float]]]:
@@ -413,7 +370,7 @@ def membership(log: Log, reference: Log | None) -> dict[str, dict]:
     divides.
     """
     result = {
-        f"MIA {name}": _bootstrap(auroc, *pair)
+        f"MIA {name}": bootstrap(auroc, *pair)
         | {"parts": _parts(dict(zip(("holdout", "forget"), auroc_parts(*pair), strict=True)))}
         for name, pair in membership_scores(log).items()
     }
