@@ -93,12 +93,9 @@ def ks_p(first, second) -> float:
 def forget_quality(forget, other, sense: str) -> float:
     """Forget quality from truth ratios; `other` is the retain set of the same model, or the forget set of the retrained one.
 
-    `wagle`: 1 - p (forget vs retain, same model). `wagle-code`, `tofu`, `open-unlearning`: p.
+    `wagle`: 1 - p (forget vs retain, same model). `wagle-code`, `tofu`, `open-unlearning`: p. The last compares R itself, as
+    it is there; the p value is the same for 1/R.
     """
-    if (
-        sense == "open-unlearning"
-    ):  # as there: on the inverse, with a floor that ties vanishing ratios
-        forget, other = (1 / (np.asarray(x, dtype=np.float64) + 1e-10) for x in (forget, other))
     p = ks_p(forget, other)
     if sense not in ("wagle", "wagle-code", "tofu", "open-unlearning"):
         raise WagleError(

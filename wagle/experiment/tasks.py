@@ -35,6 +35,7 @@ class Task:
     published          file of the paper's own cells, blank where nobody has read them off yet
     best               averages of which the best of each method is bold
     lower_is_better    metrics that are better when they are lower
+    beside             metrics of the layouts that the paper's own table has not
     """
 
     title: str
@@ -49,6 +50,7 @@ class Task:
     published: str | None = None
     best: tuple[str, ...] = ("UE Avg",)
     lower_is_better: tuple[str, ...] = field(default=())
+    beside: tuple[str, ...] = field(default=())
 
 
 def module_name(task: str) -> str:
