@@ -18,6 +18,13 @@ OTHER_TABLES = {
 }
 
 
+if "tuning" in config:
+    OTHER_TABLES["tuning"] = outputs_of(
+        "tables/tuning",
+        *[f"{n}.{kind}" for n in ("trials", "points", "matched") for kind in ("csv", "md", "tex")],
+    )
+
+
 rule collect:
     input:
         unpack(fixed_inputs(metrics=[(f"metrics/{cell.id}", "metrics.json") for cell in CELLS])),
@@ -44,7 +51,7 @@ rule collect:
 
 rule table:
     input:
-        unpack(fixed_inputs(metrics=COLLECTED)),
+        unpack(fixed_inputs(metrics=COLLECTED, **tuning_tables("points"))),
     output:
         wide=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.csv",
         long=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_long.csv",
@@ -75,7 +82,9 @@ rule claims:
     input:
         unpack(
             fixed_inputs(
-                metrics=COLLECTED, densities=densities.mask_tables(config, density_options())
+                metrics=COLLECTED,
+                densities=densities.mask_tables(config, density_options()),
+                **tuning_tables("matched"),
             )
         ),
     output:
@@ -199,6 +208,7 @@ rule report:
                 ],
                 claims=("tables/claims", "claims.csv"),
                 timing=("tables/table4", "table4.csv"),
+                **tuning_tables("points", "matched", "trials"),
                 figures=[(f"figures/{name}", f"{name}.svg") for name in FIGURES],
                 **{
                     name: ("tables/examples", f"{name}.csv")

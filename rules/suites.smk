@@ -88,7 +88,7 @@ rule metrics:
         runtime=20,
     params:
         task=config["task"],
-        protocols=fixed(canonical(PROTOCOLS)),
+        protocols=fixed(metric_params("reported")),
         code=code("metrics.py", TASK_MODULE),
     script:
         "../workflow/scripts/metrics.py"

@@ -13,19 +13,32 @@ BASELINES = ("original", "retrained")
 
 @dataclass(frozen=True)
 class Cell:
-    """One evaluated model. Baselines have only a method, their own name; dense and lora have no ratio to choose."""
+    """One evaluated model. Baselines have only a method, their own name; dense and lora have no ratio to choose.
+
+    `lr` is a tuning trial's learning rate; other cells have their method's or selection's own.
+    `tuned` cells take ratio and learning rate from their tuning's outcome (docs/tuning.md).
+    """
 
     method: str
     selection: str = ""
     ratio: float | None = None
     gamma: float | None = None
     seed: int | None = None
+    lr: float | None = None
+    tuned: bool = False
 
     @property
     def id(self) -> str:
         if self.method in BASELINES:
             return self.method
-        return f"{self.method}/{selection_id(self.selection, self.gamma)}/ratio-{ratio_id(self.ratio)}/seed-{self.seed}"
+        point = "tuned" if self.tuned else f"ratio-{ratio_id(self.ratio)}"
+        trial = "" if self.lr is None else f"/lr-{float(self.lr)!r}"
+        return f"{self.group}/{point}{trial}/seed-{self.seed}"
+
+    @property
+    def group(self) -> str:
+        """Method and selection: what is tuned together."""
+        return f"{self.method}/{selection_id(self.selection, self.gamma)}"
 
     @property
     def has_mask(self) -> bool:
@@ -35,16 +48,21 @@ class Cell:
     def parse(cls, text: str) -> "Cell":
         if text in BASELINES:
             return cls(text)
-        match = re.fullmatch(r"([^/]+)/([^/@]+)(?:@gamma-([^/]+))?/ratio-([^/]+)/seed-(\d+)", text)
+        match = re.fullmatch(
+            r"([^/]+)/([^/@]+)(?:@gamma-([^/]+))?/(?:tuned|ratio-([^/]+)(?:/lr-([^/]+))?)/seed-(\d+)",
+            text,
+        )
         if not match:
             raise ValueError(f"{text!r} is not a cell's id")
-        method, selection, gamma, ratio, seed = match.groups()
+        method, selection, gamma, ratio, lr, seed = match.groups()
         return cls(
             method,
             selection,
-            None if ratio == "all" else float(ratio),
+            float(ratio) if ratio and ratio != "all" else None,
             gamma and float(gamma),
             int(seed),
+            lr and float(lr),
+            ratio is None,
         )
 
 

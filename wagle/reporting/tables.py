@@ -94,14 +94,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """A table's row: one method and selection, and an entry (or None) for each metric."""
+    """A table's row: one method and selection, and an entry (or None) for each metric.
+
+    `point` is its tuned point in words; None in a table without tuning.
+    """
 
     method: str
     selection: str
     entries: dict[str, Entry | None]
+    point: str | None = None
 
     def names(self) -> list[str]:
-        return [label(self.method), label(self.selection) if self.selection else ""]
+        names = [label(self.method), label(self.selection) if self.selection else ""]
+        return names if self.point is None else [*names, self.point]
 
     def texts(self, plus_minus: str, bold: tuple[str, str]) -> list[str]:
         return [e.text(plus_minus, bold) if e else "" for e in self.entries.values()]
@@ -117,7 +122,14 @@ def rows_of(summary: pd.DataFrame, layout: Layout, best: Sequence[str] = ()) -> 
         for metric, mean, se in zip(group["metric"], group["mean"], group["se"], strict=True):
             error = None if pd.isna(se) else se
             values[metric] = Entry(mean, error, (method, selection, metric) in bold)
-        yield Row(method, selection, {metric: values.get(metric) for metric in metrics_of(layout)})
+        entries = {metric: values.get(metric) for metric in metrics_of(layout)}
+        point = group["point"].fillna("").iloc[0] if "point" in group else None
+        yield Row(method, selection, entries, point)
+
+
+def headings(summary: pd.DataFrame) -> list[str]:
+    """Headings of the columns before the metrics."""
+    return ["Method", "Selection", *(["Tuned point"] if "point" in summary else [])]
 
 
 def metrics_of(layout: Layout) -> list[str]:
@@ -129,6 +141,7 @@ def wide(summary: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     rows = []
     for row in rows_of(summary, layout):
         line = {"method": row.method, "selection": row.selection}
+        line |= {} if row.point is None else {"point": row.point}
         for metric, entry in row.entries.items():
             line |= {metric: entry and entry.mean, f"{metric} SE": entry and entry.se}
         rows.append(line)
@@ -138,9 +151,10 @@ def wide(summary: pd.DataFrame, layout: Layout) -> pd.DataFrame:
 def markdown(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
     """The table in GitHub's Markdown; mean ± standard error over seeds."""
     metrics = metrics_of(layout)
+    names = headings(summary)
     lines = [
-        "| Method | Selection | " + " | ".join(metrics) + " |",
-        "|---|---|" + "---:|" * len(metrics),
+        "| " + " | ".join([*names, *metrics]) + " |",
+        "|" + "---|" * len(names) + "---:|" * len(metrics),
     ]
     for row in rows_of(summary, layout, best):
         cells = row.names() + row.texts("±", ("**", "**"))
@@ -154,7 +168,7 @@ def html(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
         f'<th scope="colgroup" colspan="{len(group)}">{escape.escape(name)}</th>'
         for name, group in layout.items()
     )
-    names = ["Method", "Selection", *metrics_of(layout)]
+    names = [*headings(summary), *metrics_of(layout)]
     heads = "".join(f'<th scope="col">{escape.escape(name)}</th>' for name in names)
     body = "".join(
         "<tr>"
@@ -163,14 +177,15 @@ def html(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
         + "</tr>"
         for row in rows_of(summary, layout, best)
     )
-    head = f'<tr><th colspan="2"></th>{groups}</tr><tr>{heads}</tr>'
+    head = f'<tr><th colspan="{len(headings(summary))}"></th>{groups}</tr><tr>{heads}</tr>'
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
 def latex(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
     """The table as a booktabs tabular: a spanning header a group, and a rule between methods."""
     metrics = metrics_of(layout)
-    rules, column = [], 3
+    names = headings(summary)
+    rules, column = [], len(names) + 1
     for group in layout.values():
         rules.append(rf"\cmidrule(lr){{{column}-{column + len(group) - 1}}}")
         column += len(group)
@@ -179,11 +194,11 @@ def latex(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
     )
     lines = [
         "% needs \\usepackage{booktabs}; mean $\\pm$ standard error over seeds",
-        r"\begin{tabular}{ll" + "r" * len(metrics) + "}",
+        r"\begin{tabular}{" + "l" * len(names) + "r" * len(metrics) + "}",
         r"\toprule",
-        rf"& & {header} \\",
+        "& " * len(names) + rf"{header} \\",
         " ".join(rules),
-        "Method & Selection & " + " & ".join(metrics) + r" \\",
+        " & ".join([*names, *metrics]) + r" \\",
     ]
     previous = None
     for row in rows_of(summary, layout, best):

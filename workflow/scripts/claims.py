@@ -9,7 +9,7 @@ import json
 
 import pandas as pd
 
-from wagle.reporting import claims, frames, tables
+from wagle.reporting import claims, frames, matched, tables, tuning
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
 
@@ -32,9 +32,13 @@ with recorded(snakemake) as part:
     answers = [
         claims.judge(claim, level, least_seeds, frame, densities) for claim in stated["claims"]
     ]
+    compared = snakemake.input.get("matched")
+    answers = tuning.noted(answers, stated["claims"], tuned=bool(compared))
     write_json(part.answers, {"level": level, "least_seeds": least_seeds, "answers": answers})
     table = claims.table(answers)
+    if compared:
+        table = matched.beside(table, pd.read_csv(compared))
     table.to_csv(part.table, index=False)
     part.markdown.write_text(frames.markdown(table), encoding="utf-8")
-    columns = ["l", "p{6cm}", "l", "p{5cm}", *"lrrrrrlr"]
+    columns = ["l", "p{6cm}", "l", "p{5cm}", *"lrrrrrlr", *["p{3cm}"] * bool(compared)]
     part.latex.write_text(frames.latex(table, columns), encoding="utf-8")

@@ -22,8 +22,9 @@ with recorded(snakemake) as part:
         about = {"experiment": experiment, "task": task} | {
             key: getattr(cell, key) for key in ("method", "selection", "ratio", "gamma", "seed")
         }
+        tuned = {"tuned": cell.tuned} if "/tuned/" in "".join(cells) else {}
         for protocol, values in json.loads(Path(path).read_text(encoding="utf-8")).items():
             for metric, entry in values.items():
                 numbers = {key: entry[key] for key in ("value", "se", "n")}
-                rows.append(about | {"protocol": protocol, "metric": metric} | numbers)
+                rows.append(about | {"protocol": protocol, "metric": metric} | numbers | tuned)
     pd.DataFrame(rows).astype({"seed": "Int64"}).to_csv(part.metrics, index=False)

@@ -9,6 +9,7 @@ import json
 
 from wagle.data.rows import read_rows
 from wagle.evaluation import protocols, scoring
+from wagle.evaluation.row_sides import rows_of_side
 from wagle.experiment import tasks
 from wagle.runtime.files import LARGE_LIMIT, read_json, write_json
 from wagle.runtime.job import recorded
@@ -33,6 +34,8 @@ with recorded(snakemake) as part:
         if name != "records"
     }
     names = json.loads(snakemake.params.protocols)
+    if isinstance(names, dict):  # trials have rows of their own
+        logs, names = rows_of_side(logs, **names["rows"]), names["protocols"]
     results = {name: task.metrics(logs, name) for name in names}
     summary = {name: protocols.without_rows(result) for name, result in results.items()}
     rows = {name: protocols.only_rows(result) for name, result in results.items()}

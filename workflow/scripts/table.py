@@ -7,8 +7,10 @@ hand_over()
 
 import json
 
+import pandas as pd
+
 from wagle.experiment import tasks
-from wagle.reporting import frames, published, tables
+from wagle.reporting import frames, published, tables, tuning
 from wagle.runtime.job import recorded
 
 with recorded(snakemake) as part:
@@ -16,6 +18,8 @@ with recorded(snakemake) as part:
     protocol = snakemake.wildcards.protocol
     frame = tables.of_cells(tables.read_metrics(snakemake.input.metrics), cells)
     summary = tables.summarise(frame[frame["protocol"] == protocol])
+    if points := snakemake.input.get("points"):
+        summary = tuning.with_points(summary, pd.read_csv(points))
     summary.to_csv(part.long, index=False)
     layout = task.layouts[protocol]
     tables.wide(summary, layout).to_csv(part.wide, index=False)
