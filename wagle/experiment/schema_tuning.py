@@ -80,7 +80,7 @@ class Tuning(Block):
         if len(others) != trials or not set(self.lrs) <= set(others):
             raise PydanticCustomError(
                 "value",
-                "have {trials} lrs_without_ratio, as many as lrs times ratios, all of lrs among them",
+                "have {trials} lrs_without_ratio, as many as lrs times ratios, with all of lrs",
                 {"trials": trials},
             )
         return self

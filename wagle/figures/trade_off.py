@@ -5,8 +5,8 @@ Original and Retrained are the anchors.
 """
 
 CAPTION = (
-    "Utility against efficacy of every tuning trial. A line joins the trials of a selection that no "
-    "other of its trials beats in both; a ring marks the picked one."
+    "Utility against efficacy of every tuning trial. A line joins the trials of a selection that "
+    "no other of its trials beats in both; a ring marks the picked one."
 )
 SIZE = (11, 6.2)
 
@@ -87,7 +87,7 @@ def draw(figure, data, params):
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(f"{params['utility']} (utility)")
     plots.legend_below(figure, panels[0], 5)
-    runs, error = trials["seeds"].min(), trials["error"].iloc[0]
+    runs, error = int(trials["seeds"].min()), trials["error"].iloc[0]
     figure.suptitle(
         f"Tuning trials: n = {runs} seed{'s' * (runs > 1)}, {trials['rows'].min()} or more rows a "
         f"metric; bars: one standard error over {error}",

@@ -107,7 +107,10 @@ class Comparison:
 
 
 def compare(first: Curve, second: Curve, metric: str, equal: str) -> Comparison:
-    """`metric` of both curves at equal `equal`. Raises ExtrapolationError without a common range."""
+    """`metric` of both curves at equal `equal`.
+
+    Raises ExtrapolationError where they share no range.
+    """
     keeps = [
         [on_frontier(*pair) for pair in zip(curve.totals[equal], curve.totals[metric], strict=True)]
         for curve in (first, second)
