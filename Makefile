@@ -12,12 +12,16 @@ export HF_HUB_OFFLINE ?= 1
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+environment.yml: requirements.txt  ## the same pins for conda
+	{ sed '/^  - pip:/q' $@; sed -n 's/^[^#].*/      - &/p' requirements.txt; } >$@.part
+	mv $@.part $@
+
 quick: .venv/.installed  ## the default experiment: every table and figure, small
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "Report: results/quick/report/report.html"
 
 test: .venv/.installed  ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup --no-loadscope-reorder
 
 SLURM_TESTS ?= test
 test-slurm: .venv/.installed  ## the Slurm profile and its faults on a real one-node Slurm; SLURM_TESTS chooses some of them
@@ -38,6 +42,7 @@ lint: .venv/.installed  ## style and workflow checks
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports
 
 format: .venv/.installed  ## apply the style
 	$(BIN)/ruff check --fix .

@@ -460,10 +460,17 @@ def claim_cells():
         for name in ("sparsity_sweep", "ratio_sweep")
         for cell in figures.cells_of(config, name)
     ]
+    table = [cell.id for cell in grid.table_cells(config)]
     return {
-        "table": [cell.id for cell in grid.table_cells(config)],
+        "table": table,
         "sweeps": list(dict.fromkeys(sweeps)),
+        "rows": list(dict.fromkeys([*table, *sweeps])),
     }
+
+
+def row_values(names):
+    """Per-row values of each cell, in the order of the cells' names."""
+    return [(f"metrics/{name}", "rows.json") for name in names]
 
 
 def timing_jobs():

@@ -191,7 +191,7 @@ CLAIM = {
          "second": {"selection": "others"}, "tolerance": 0.01}
     ],
 }  # fmt: skip
-STATED = {"level": 0.95, "least_seeds": 3, "claims": [CLAIM]}
+STATED = {"level": 0.95, "least_seeds": 3, "judged_on": {}, "claims": [CLAIM]}
 
 
 def pairs(**curves):
@@ -280,14 +280,14 @@ def test_tables_name_the_point():
     names = [("original", ""), ("npo", "dense"), ("npo", "wagle")]
     summary = pd.DataFrame([{"method": m, "selection": s} | same for m, s in names])
     summary = tuning.with_points(summary, points)
-    assert list(summary["point"]) == ["", "lr 0.0003", "lr 0.0006, ratio 0.8"]
+    assert list(summary["tuned point"]) == ["", "lr 0.0003", "lr 0.0006, ratio 0.8"]
     layout = {"Efficacy": ["UE Avg"]}
     text = tables.markdown(summary, layout, ("UE Avg",))
-    assert "| NPO | WAGLE | lr 0.0006, ratio 0.8 | " in text and "| Tuned point |" in text
-    assert "Tuned point" in tables.html(summary, layout, ()) and "lr 0.0003" in tables.latex(
+    assert "| NPO | WAGLE | lr 0.0006, ratio 0.8 | " in text and "| tuned point |" in text
+    assert "tuned point" in tables.html(summary, layout, ()) and "lr 0.0003" in tables.latex(
         summary, layout, ()
     )
-    assert "point" not in tables.wide(summary.drop(columns="point"), layout)
+    assert "tuned point" not in tables.wide(summary.drop(columns="tuned point"), layout)
 
 
 def test_the_trade_off_figure_has_every_trial_and_anchors(tmp_path):

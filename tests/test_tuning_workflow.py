@@ -84,7 +84,7 @@ def test_trials_and_reported_cells_share_no_row(project):
     trials = pd.read_csv(root / "tables/tuning/trials.csv")
     assert len(trials) == 2 + 4 * 2 and (trials["picked"] == "yes").sum() == 4
     table = pd.read_csv(root / "tables/table1/wagle/table1.csv").set_index("selection")
-    assert "ratio 0.25" in table.loc["wagle", "point"]
+    assert "ratio 0.25" in table.loc["wagle", "tuned point"]
     claims = pd.read_csv(root / "tables/claims/claims.csv")
     assert "matched form" in claims and not claims["verdict"].str.contains("not tuned").all()
     assert "Picked points" in (root / "report/report.html").read_text()

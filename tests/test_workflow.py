@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pandas as pd
 import pytest
@@ -19,6 +20,8 @@ from wagle.attribution import masks
 from wagle.runtime.files import sha256_file
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import read_manifest
+
+pytestmark = pytest.mark.slow
 
 PARTS = ["Snakefile", "rules", "workflow", "wagle", "config", "profiles", "environment.yml"]
 
@@ -246,6 +249,17 @@ def test_masks_records_and_checkpoints(project):
     assert len(manifests) > 60
 
 
+def test_snakemakes_report_holds_tables_figures_claims_and_the_page(project):
+    code, text = project.snakemake("--report", "report.zip")
+    assert code == 0, text[-3000:]
+    with zipfile.ZipFile(project.folder / "report.zip") as archive:
+        names = {name.rpartition("/")[2] for name in archive.namelist()}
+        page = archive.read("report/report.html").decode()
+    expected = {"table1.csv", "table1_published.csv", "table4.csv", "claims.csv", "examples.csv"}
+    assert names >= expected | {"report.html", "sparsity_sweep.svg", "density_layer.svg"}
+    assert "This is experiment\\n<strong>tiny</strong>" in page and "(Fig. A2)" in page
+
+
 def test_nothing_to_do_afterwards(project):
     assert project.planned() == set()
 
@@ -325,7 +339,7 @@ CHANGES = {
         edit("wagle/data/encoding.py", "number, row in enumerate(rows)", "number, row in enumerate(rows, 0)"),
         {"base", "finetune", "gradients", "activations", "examples", *RESCORED}, lambda cell: True,
     ),
-    "a claim": (edit("wagle/assets/claims.yaml", "tolerance: -0.01", "tolerance: -0.02"), set(), None),  # another task's
+    "a claim": (edit("wagle/assets/claims.yaml", "dense}, tolerance: -0.01", "dense}, tolerance: -0.02"), set(), None),  # another task's
     "a claim of this task": (edit("wagle/assets/claims.yaml", "level: 0.95", "level: 0.9"), {"claims", "report"}, None),
     "a published cell": (
         edit("wagle/assets/published/table1-tofu.csv", "npo,wagle,FQ,,", "npo,wagle,FQ,0.5,a source"), {"table", "report"}, None,
@@ -615,6 +629,7 @@ def suite(project, task):
     return config
 
 
+@pytest.mark.xdist_group("other tasks")
 @pytest.mark.parametrize(
     ("task", "table"), [("wmdp", "table2"), ("whp", "table3"), ("detox", "table3")]
 )
@@ -638,10 +653,8 @@ def test_other_tasks_from_data_to_report(project, task, table):
     if task != "wmdp":
         assert (frame["WikiText PPL"] > 1).all() and frame["TruthfulQA"].isna().all()
     verdicts = pd.read_csv(folder / "tables/claims/claims.csv")
-    assert (
-        set(verdicts["verdict"]) <= {"reproduced", "not reproduced", "undecided", "not tested"}
-        and len(verdicts) == 1
-    )
+    known = {"reproduced", "not reproduced", "undecided", "not tested"}
+    assert set(verdicts["verdict"].str.partition(":")[0]) <= known and len(verdicts) == 1
     answers = pd.read_csv(folder / "tables/examples/examples.csv")
     assert (
         set(answers["model"]) >= {"Original", "Retrained"}

@@ -5,7 +5,10 @@ from wagle.runtime import assets
 
 
 def claims(task: str) -> dict:
-    """{level, least_seeds, claims} of assets/claims.yaml, the claims about `task` only. Raises WagleError for a broken file."""
+    """{level, least_seeds, judged_on, claims} of assets/claims.yaml, the claims about `task` only.
+
+    Raises WagleError for a broken file.
+    """
     import yaml
 
     path = assets.path("claims.yaml")
@@ -16,7 +19,9 @@ def claims(task: str) -> dict:
             for claim in stated["claims"]
             if task in claim["task"]
         ]
-        return {"level": stated["level"], "least_seeds": stated["least_seeds"], "claims": chosen}
+        judged_on = stated.get("judged_on", {})
+        head = {"level": stated["level"], "least_seeds": stated["least_seeds"]}
+        return head | {"judged_on": judged_on, "claims": chosen}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise WagleError(
             f"{path} cannot be read: {error!r}",

@@ -19,13 +19,11 @@ import pandas as pd
 
 from wagle.errors import WagleError
 from wagle.evaluation.cell_values import CellValues, difference_of
-from wagle.evaluation.names import BY_ROWS
 from wagle.evaluation.statistics import ExtrapolationError, matched, overall, verdict
 from wagle.experiment.cells import Cell
 
 OTHERS = "others"
 NO_RANGE = "not tested: no common range"
-JUDGED_ON = {"UE Avg": BY_ROWS}  # where the claims file says nothing else
 COLUMNS = [
     "claim",
     "method",
@@ -145,11 +143,10 @@ def table(
 ) -> pd.DataFrame:
     """Both matched forms of every comparison of two selections that a claim makes.
 
-    names: the two metrics of the tuning's rule. stated: the claims file's level, least_seeds and
-    claims. A row has its claim's id where the form is of the claim's own metric.
+    names: the two metrics of the tuning's rule. stated: the claims file's level, least_seeds,
+    judged_on and claims. A row has its claim's id where the form is of the claim's own metric.
     """
-    judged_on = stated.get("judged_on", JUDGED_ON)
-    judged = [_judged(name, judged_on, metrics) for name in names]
+    judged = [_judged(name, stated["judged_on"], metrics) for name in names]
     found = curves(cells, metrics, rows, judged)
     lines: dict[tuple, dict] = {}
     for claim in stated["claims"]:

@@ -60,6 +60,7 @@ def page(
                 summary.assign(selection=summary["selection"].fillna("")),
                 task.layouts[protocol],
                 task.best,
+                task.lower_is_better,
             ),
             "published": frames.html(beside),
         }

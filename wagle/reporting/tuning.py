@@ -9,6 +9,7 @@ import pandas as pd
 
 from wagle.evaluation.trials import Rule
 from wagle.experiment.cells import BASELINES, Cell, selection_id
+from wagle.reporting.tables import POINT
 
 NOTE = "baselines not tuned"
 
@@ -70,13 +71,13 @@ def point_text(lr: float, ratio: float | None) -> str:
 
 
 def with_points(summary: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """`summary` of the main table with the column `point`: each row's picked point, or nothing."""
+    """`summary` of the main table with the column POINT: each row's picked point, or nothing."""
     texts = {
         (row.method, row.selection): point_text(row.lr, row.ratio)
         for row in points.itertuples(index=False)
     }
     keys = zip(summary["method"], summary["selection"], strict=True)
-    return summary.assign(point=[texts.get(key, "") for key in keys])
+    return summary.assign(**{POINT: [texts.get(key, "") for key in keys]})
 
 
 def noted(answers: Sequence[dict], claims: Sequence[Mapping], tuned: bool) -> list[dict]:

@@ -117,7 +117,9 @@ def _logged(log: str | None):
     sys.stdout.flush()
     sys.stderr.flush()
     with open(log, "w", encoding="utf-8") as file:
-        terminal = os.dup(2)
+        # where the run's console prints causes from the logs (wagle/runtime/console.py), once is enough
+        told = os.environ.get("WAGLE_CONSOLE") == "on"
+        terminal = os.open(os.devnull, os.O_WRONLY) if told else os.dup(2)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:

@@ -24,21 +24,22 @@ with recorded(snakemake) as part:
         for kind in ("table", "sweeps")
         if cells[kind]
     ]
-    frame = pd.concat(groups).drop_duplicates(KEYS)
+    files = dict(zip(cells["rows"], snakemake.input.rows, strict=True))
+    frame = tables.with_rows(pd.concat(groups).drop_duplicates(KEYS), files)
     selections = json.loads(snakemake.params.selections)
     density = map(pd.read_csv, snakemake.input.densities)
     densities = dict(zip(selections, density, strict=True))
-    level, least_seeds = stated["level"], stated["least_seeds"]
-    answers = [
-        claims.judge(claim, level, least_seeds, frame, densities) for claim in stated["claims"]
-    ]
+    head = {key: stated[key] for key in ("level", "least_seeds", "judged_on")}
+    setting = claims.Setting(metrics=frame, densities=densities, **head)
+    answers = [claims.judge(claim, setting) for claim in stated["claims"]]
     compared = snakemake.input.get("matched")
     answers = tuning.noted(answers, stated["claims"], tuned=bool(compared))
-    write_json(part.answers, {"level": level, "least_seeds": least_seeds, "answers": answers})
+    write_json(part.answers, head | {"answers": answers})
     table = claims.table(answers)
     if compared:
         table = matched.beside(table, pd.read_csv(compared))
     table.to_csv(part.table, index=False)
     part.markdown.write_text(frames.markdown(table), encoding="utf-8")
-    columns = ["l", "p{6cm}", "l", "p{5cm}", *"lrrrrrlr", *["p{3cm}"] * bool(compared)]
+    columns = ["l", "p{5cm}", "p{3cm}", "p{4cm}", *"lrrr", "p{2cm}", *"rrr", "p{3cm}", *"rr"]
+    columns += ["p{3cm}"] * bool(compared)
     part.latex.write_text(frames.latex(table, columns), encoding="utf-8")
