@@ -58,13 +58,28 @@ rule tuning_tables:
     input:
         unpack(tuning_inputs),
     output:
-        trials=f"{R}/tables/tuning/trials.csv",
+        trials=report(
+            f"{R}/tables/tuning/trials.csv",
+            caption="../workflow/report/tuning.rst",
+            category="Tuning",
+            labels={"table": "every trial"},
+        ),
         trials_markdown=f"{R}/tables/tuning/trials.md",
         trials_latex=f"{R}/tables/tuning/trials.tex",
-        points=f"{R}/tables/tuning/points.csv",
+        points=report(
+            f"{R}/tables/tuning/points.csv",
+            caption="../workflow/report/tuning.rst",
+            category="Tuning",
+            labels={"table": "picked points"},
+        ),
         points_markdown=f"{R}/tables/tuning/points.md",
         points_latex=f"{R}/tables/tuning/points.tex",
-        matched=f"{R}/tables/tuning/matched.csv",
+        matched=report(
+            f"{R}/tables/tuning/matched.csv",
+            caption="../workflow/report/tuning.rst",
+            category="Tuning",
+            labels={"table": "at equal efficacy or utility"},
+        ),
         matched_markdown=f"{R}/tables/tuning/matched.md",
         matched_latex=f"{R}/tables/tuning/matched.tex",
         manifest=f"{R}/tables/tuning/manifest.json",

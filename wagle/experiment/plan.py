@@ -198,8 +198,9 @@ def rows(config: dict, role: str, otherwise: int = 1000) -> tuple[int, bool]:
 
 def stages(config: dict, tokens: int) -> list[Stage]:
     """The experiment's kinds of jobs, in order. `tokens` is the mean length of a text."""
-    form, cells = shape(config), grid.all_cells(config)
-    n, seeds = form.parameters, len(config["seeds"])
+    form, cells = shape(config), grid.all_cells(config) + grid.all_trials(config)
+    n = form.parameters
+    seeds = len({*config["seeds"], *config.get("tuning", {}).get("seeds", [])})
     forget, retain = rows(config, "forget")[0], rows(config, "retain")[0]
     attribution, unlearning = config["attribution"], config["unlearning"]
     result = []
@@ -242,12 +243,9 @@ def stages(config: dict, tokens: int) -> list[Stage]:
             4 * n,
         )
     )
-    masks = {
-        (c.selection, c.ratio, c.gamma, grid.draw_name(config, c.selection, c.seed))
-        for c in cells
-        if c.has_mask
-    }
-    scores = {(selection, gamma, draw) for selection, _, gamma, draw in masks}
+    masked = [cell for cell in cells if cell.has_mask]
+    masks = {grid.mask_folder(config, cell) for cell in masked}
+    scores = {(c.selection, c.gamma, grid.draw_name(config, c.selection, c.seed)) for c in masked}
     result.append(
         Stage("scores", len(scores), 0, 0, 0, 2e9, 16 * n)
     )  # reads weights and two gradients, writes one file
@@ -346,10 +344,10 @@ def _evaluation(config: dict, form: Shape, jobs: int, tokens: int) -> Stage:
 def text(config: dict, name: str, *, tokens: int, fraction: float, disk_speed: float) -> str:
     """The plan as lines for a terminal."""
     form, found = shape(config), stages(config, tokens)
-    cells = grid.all_cells(config)
-    lines = [
-        f"{name}: {form.parameters:,} weights, {len(cells)} cells, {len(config['seeds'])} seeds"
-    ]
+    counts = f"{len(grid.all_cells(config))} cells, {len(config['seeds'])} seeds"
+    trials = grid.all_trials(config)
+    counts += f", {len(trials)} tuning trials" if trials else ""
+    lines = [f"{name}: {form.parameters:,} weights, {counts}"]
     guessed = [
         role
         for role in config["data"]["splits"]
