@@ -13,7 +13,7 @@ from wagle.errors import WagleError
 from wagle.evaluation import trials
 from wagle.evaluation.row_sides import rows_of_side, side_of_rows
 from wagle.evaluation.statistics import ExtrapolationError
-from wagle.experiment import config, grid
+from wagle.experiment import claims_file, config, grid
 from wagle.experiment.cells import Cell
 from wagle.figures import trade_off
 from wagle.reporting import matched, tables, tuning
@@ -202,7 +202,7 @@ def test_a_better_curve_is_better_at_equal_efficacy_by_the_offset():
     found = pairs(wagle=curve(1.0, noise=0.05), random=curve(0.9, noise=0.05))
     own = found[found["claim"] == "b"].iloc[0]
     assert own["metric"] == "UT Avg" and own["at equal"] == "UE Avg"
-    assert own["at"] == pytest.approx(0.4)
+    assert own["at"] == pytest.approx(0.4) and own["step"] == pytest.approx(0.2)
     assert own["difference"] == pytest.approx(0.1, abs=1e-6) and own["verdict"] == "reproduced"
     assert own["low"] <= own["difference"] <= own["high"] and own["seeds"] == 3
     other = found[found["claim"] == ""].iloc[0]
@@ -249,6 +249,22 @@ def test_a_claims_matched_verdict_joins_its_pairs():
 
 
 # --- what is shown ---
+
+
+@pytest.mark.parametrize(("task", "judged"), [("tofu", "ab"), ("wmdp", "d"), ("detox", "e")])
+def test_the_papers_claims_have_matched_forms(task, judged):
+    stated = claims_file.claims(task)
+    utility = {"tofu": "UT Avg", "wmdp": "MMLU", "detox": "zero-shot Acc"}[task]
+    cells, metrics, rows = together(wagle=curve(1.0), dense=curve(0.9))
+    cells = [name.replace("npo/", "po/") for name in cells]
+    metrics, rows = (
+        [{utility if k == "UT Avg" else k: v for k, v in each.items()} for each in found]
+        for found in (metrics, rows)
+    )
+    found = matched.table(cells, metrics, rows, ("UE Avg", utility), stated)
+    assert set(found["claim"]) - {""} == set(judged) and len(found) == 2
+    answers = [{"verdict": "undecided"} for _ in stated["claims"]]
+    assert len(tuning.noted(answers, stated["claims"], tuned=False)) == len(answers)
 
 
 def test_untuned_claims_say_so():

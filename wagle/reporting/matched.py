@@ -6,7 +6,8 @@ laid through the trials of each selection, and two curves are compared where the
 one metric: utility at equal efficacy, or efficacy at equal utility.
 
 A curve has the trials that no other trial of the same run beats in both metrics, and straight lines
-between them. It is read in the middle of the range that both curves span.
+between them. It is read in the middle of the range that both curves span. `step` says how far apart
+the trials around that place lie: a long one is a line through little evidence.
 Notable: intervals and verdicts are the statistics engine's. The metric that is held equal is taken
 as known without error. Left out: curves that share no range; they are named, not extrapolated.
 """
@@ -32,6 +33,7 @@ COLUMNS = [
     "metric",
     "at equal",
     "at",
+    "step",
     "difference",
     "low",
     "high",
@@ -97,11 +99,15 @@ def on_frontier(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The values of both curves where they agree in another metric, which is `at` there."""
+    """The values of both curves where they agree in another metric, which is `at` there.
+
+    `step` is how far apart the two trials around `at` lie, on the curve and seed where most.
+    """
 
     first: CellValues
     second: CellValues
     at: float
+    step: float
 
 
 def compare(first: Curve, second: Curve, metric: str, equal: str) -> Comparison:
@@ -131,7 +137,13 @@ def compare(first: Curve, second: Curve, metric: str, equal: str) -> Comparison:
             read = matched(one, one, at=at).first
             parts[key] = read[:, 0] if read.shape[1] == 1 else read
         found.append(CellValues(side.seeds, parts))
-    return Comparison(*found, at)
+    places = [x for i, side in enumerate(sides) for x, _ in runs(i, side.totals[metric])]
+    return Comparison(*found, at, max(_step(x, at) for x in places))
+
+
+def _step(x: np.ndarray, at: float) -> float:
+    """Distance of the points of `x` around `at`; 0 at a point."""
+    return float(x[x >= at].min() - x[x <= at].max())
 
 
 def table(
@@ -178,9 +190,9 @@ def _judged(name: str, judged_on: Mapping[str, str], metrics: Sequence[Mapping])
 
 def _is_of_selections(part: Mapping, names: Sequence[str]) -> bool:
     """Whether a claim's part compares one metric of two selections of the same method."""
-    sides = [part["first"], part["second"]]
     if len(part.get("metric", [])) != 1 or part["metric"][0] not in names:
         return False
+    sides = [part["first"], part["second"]]
     same = part.get("for_each") == "method" or sides[0].get("method") == sides[1].get("method")
     return same and all("selection" in side and "ratio" not in side for side in sides)
 
@@ -220,25 +232,26 @@ def _line(
     try:
         compared = compare(found[method, one], found[method, other], metric, equal)
     except ExtrapolationError:
-        return line | {"gap": None}
-    gap = difference_of(
+        return line | {"result": None}
+    result = difference_of(
         compared.first, compared.second, stated["level"], least_seeds=stated["least_seeds"]
     )
     return line | {
         "at": compared.at,
-        "difference": gap.value,
-        "low": gap.low,
-        "high": gap.high,
-        "seeds": gap.n_seeds,
-        "rows": gap.n_rows,
-        "gap": gap,
+        "step": compared.step,
+        "difference": result.value,
+        "low": result.low,
+        "high": result.high,
+        "seeds": result.n_seeds,
+        "rows": result.n_rows,
+        "result": result,
     }
 
 
 def _verdict(line: Mapping, pairs: int, least_seeds: int) -> str:
-    if line["gap"] is None:
+    if line["result"] is None:
         return NO_RANGE
-    return verdict(line["gap"], line["tolerance"], pairs, least_seeds)
+    return verdict(line["result"], line["tolerance"], pairs, least_seeds)
 
 
 def claim_verdict(verdicts: Sequence[str]) -> str:
