@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: bench quick test test-slurm lint format clean-intermediates
+.PHONY: bench bench-statistics quick test test-slurm lint format clean-intermediates
 
 .venv/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -31,6 +31,9 @@ BENCH_MODEL ?= results/tofu-smollm2-cpu/models/target/checkpoint
 BENCH_EMBEDDER ?= results/tofu-smollm2-cpu/models/embedder/model
 BENCH_ROWS ?= results/tofu-smollm2-cpu/data
 DATA ?=
+bench-statistics: .venv/.installed  ## error rates of the statistics engine, into results/bench_statistics.md
+	$(BIN)/python benchmarks/bench_statistics.py
+
 bench: .venv/.installed  ## the CPU benchmarks, into results/bench.json: make bench DATA=/path/to/data, after tofu-smollm2-cpu
 	$(BIN)/python benchmarks/bench_selection.py
 	$(BIN)/python benchmarks/bench_training.py --model $(BENCH_MODEL) --data $(DATA)

@@ -6,7 +6,7 @@ effects do so by one half; the seed SD is that of a cell's mean, in the metric's
 Truth is the mean over all rows and runs. Row SD 0.2 and interaction SD 0.1 before clipping;
 for binary rows 1 and 0.5 before the threshold.
 
-    python bench_statistics.py [--replications 2000] [--out bench_statistics.md]
+    python benchmarks/bench_statistics.py [--replications 2000] [--out results/bench_statistics.md]
 
 Settings whose rate lies outside the limits are simulated again, with new numbers and ten times as
 many replications, since the worst of 288 noisy rates is worse than any true one.
@@ -16,11 +16,13 @@ import argparse
 import math
 import time
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from wagle.evaluation import candidates, row_parts
 from wagle.evaluation import statistics as engine
 
 CORRELATIONS, SEED_SDS, SEEDS, ROWS = (
@@ -238,7 +240,7 @@ def forget_quality(rng, replications: int = 400, draws: int = 100) -> list[tuple
         for k in range(replications):
             i, j = rng.integers(n, size=(2, draws, n))
             boot[k] = ks(x[k][i], y[k][j])
-        parts = [engine.ks_parts(u, v) for u, v in zip(x, y, strict=True)]
+        parts = [row_parts.ks_parts(u, v) for u, v in zip(x, y, strict=True)]
         linear = np.mean([math.sqrt(sum(q.var(ddof=1) / n for q in pair)) for pair in parts])
         of_p = p(d, n).mean(), p(d, n).std(), p(boot, n).std(1).mean(), p(boot, n).mean()
         out.append((n, shift, *of_p, d.mean(), d.std(), boot.std(1).mean(), linear))
@@ -254,7 +256,9 @@ def ks_difference(rng, replications: int = 500) -> list[tuple]:
             rows = rng.standard_normal((2, 1, 1, 100)) + np.array([shift, 0.0])[:, None, None, None]
             x = rows + 0.5 * rng.standard_normal((2, 2, 3, 100))
             x[0] += sd * rng.standard_normal((2, 3, 1))
-            parts = [[engine.ks_parts(x[0, c, s], x[1, c, s]) for s in range(3)] for c in range(2)]
+            parts = [
+                [row_parts.ks_parts(x[0, c, s], x[1, c, s]) for s in range(3)] for c in range(2)
+            ]
             sides = [
                 {"forget": np.array([p[0] for p in side]), "retain": np.array([p[1] for p in side])}
                 for side in parts
@@ -290,7 +294,7 @@ def picks(rng, replications: int = 1000) -> list[tuple]:
             x = base + 0.15 * rng.standard_normal((5, 1, n)) + 0.1 * rng.standard_normal((5, m, n))
             x += sd * rng.standard_normal((5, m, 1))
             best = max(range(4), key=lambda k: x[k].mean())
-            cell, _ = engine.pick_then_test({k: x[k] for k in range(4)})
+            cell, _ = candidates.pick_then_test({k: x[k] for k in range(4)})
             found = [engine.difference(x[best], x[4]), engine.difference(cell, x[4])]
             naive.append(found[0].value), crossed.append(found[1].value)
             low = [s + (f.low > 0) for s, f in zip(low, found, strict=True)]
@@ -417,14 +421,16 @@ def report(replications: int) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--replications", type=int, default=2000)
-    parser.add_argument("--out", default="bench_statistics.md")
+    parser.add_argument("--out", default="results/bench_statistics.md")
     args = parser.parse_args()
     text = report(args.replications)
     head = (
         "# Error rates of the interval of a difference\n\n"
-        f"`python bench_statistics.py`: {args.replications} replications a setting, nominal 95 %, "
+        "`python benchmarks/bench_statistics.py`: "
+        f"{args.replications} replications a setting, nominal 95 %, "
         f"{time.process_time():.0f} s of CPU. Rates in %.\n\n"
     )
-    with open(args.out, "w", encoding="utf-8") as file:
-        file.write(head + text + "\n")
+    out = Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(head + text + "\n", encoding="utf-8")
     print(head + text.partition("## Every setting")[0])

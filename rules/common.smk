@@ -302,8 +302,19 @@ def unlearn_config(wildcards):
         if key in selection
     }
     return block(
-        "unlearning", encoding=encoding(), method=method, adapters=adapters, overrides=overrides
+        "unlearning",
+        encoding=encoding(),
+        method=method,
+        adapters=adapters,
+        overrides=overrides,
+        evaluation_precision=evaluation_precision(),
     )
+
+
+def evaluation_precision():
+    """What evaluation rounds a model's weights to: a weight counts as moved if that can be read."""
+    options = config["evaluation"]
+    return options.get("scoring", options.get("harness", {})).get("precision", "fp32")
 
 
 # --- inputs and params of tuning.smk ---

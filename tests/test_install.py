@@ -32,7 +32,7 @@ def installed(tmp_path_factory):
     env |= {"PYTHONPATH": str(target)}
 
     def wagle(*arguments):
-        command = [sys.executable, "-m", "wagle", *map(str, arguments)]
+        command = [sys.executable, "-m", "wagle.cli", *map(str, arguments)]
         done = subprocess.run(
             command, cwd=start, env=env, capture_output=True, text=True, check=False
         )

@@ -87,7 +87,7 @@ def test_times_add_up(tmp_path):
             "unlearn": [record(tmp_path / "u/1", 60), record(tmp_path / "u/2", 180)],
         },
         "dense": {"unlearn": [record(tmp_path / "u/3", 30)]},
-    }  # fmt: skip
+    }
     found = timing.table(jobs).set_index("selection")
     assert found.loc[
         "wagle", ["gradients (min)", "score (min)", "mask (min)"]
@@ -158,9 +158,9 @@ def metrics_file(folder, rows):
     frame = []
     for name, value in rows:
         cell = Cell.parse(name)
-        about = {key: getattr(cell, key) for key in tables.KEYS}
-        for metric in ("UE Avg", "UT Avg"):
-            frame.append(ABOUT | about | {"metric": metric, "value": value})
+        keys = {key: getattr(cell, key) for key in tables.KEYS}
+        averages = ("UE Avg", "UT Avg")
+        frame += [ABOUT | keys | {"metric": metric, "value": value} for metric in averages]
     pd.DataFrame(frame).to_csv(folder / "metrics.csv", index=False)
     return folder / "metrics.csv"
 
@@ -185,14 +185,15 @@ def test_gamma_axis(tmp_path):
 
 def precision_files(folder):
     """Cells of two precisions, two learning rates, three selections, and what moved in each."""
-    about, values, moved = {}, [], []
-    for kind in ("fp32", "bf16"):
+    training, values, moved = {}, [], []
+    for policy in ("fp32", "bf16"):
         for i, lr in enumerate((1e-5, 1e-4)):
-            about[f"m-{kind}-{i}"] = {"objective": "graddiff", "precision": kind, "lr": lr}
+            method = f"m-{policy}-{i}"
+            training[method] = {"objective": "graddiff", "precision": policy, "lr": lr}
             for j, selection in enumerate(("dense", "magnitude", "wagle")):
                 ratio = "all" if selection == "dense" else "0.5"
-                values.append((f"m-{kind}-{i}/{selection}/ratio-{ratio}/seed-1", 0.5 + 0.1 * j))
-                moved.append(1.0 if kind == "fp32" else 0.1 + 0.3 * i - 0.05 * j)
+                values.append((f"{method}/{selection}/ratio-{ratio}/seed-1", 0.5 + 0.1 * j))
+                moved.append(1.0 if policy == "fp32" else 0.1 + 0.3 * i - 0.05 * j)
     files = {
         "metrics": [metrics_file(folder, values)],
         "moved": json_files(folder, "moved", "share_moved", moved),
@@ -200,7 +201,7 @@ def precision_files(folder):
     params = SHOWN | {
         "cells": [cell for cell, _ in values],
         "selections": ["dense", "magnitude", "wagle"],
-        "about": about,
+        "training": training,
     }
     return files, params
 

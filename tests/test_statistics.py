@@ -7,8 +7,10 @@ import pytest
 from scipy import stats
 
 from wagle.errors import WagleError
+from wagle.evaluation import candidates, row_parts
 from wagle.evaluation import statistics as engine
-from wagle.evaluation.statistics import difference, holm, matched, overall, seeds_needed, verdict
+from wagle.evaluation.candidates import matched
+from wagle.evaluation.statistics import difference, holm, overall, seeds_needed, verdict
 
 RNG = np.random.default_rng(0)
 A, B = RNG.random((2, 4, 30))
@@ -262,22 +264,22 @@ def test_holm():
 
 def test_parts_add_up_to_their_statistics():
     x, y = RNG.normal(0.4, 1, 50), RNG.normal(0, 1, 70).round(1)
-    assert close(sum(p.mean() for p in engine.ks_parts(x, y)), stats.ks_2samp(x, y).statistic)
+    assert close(sum(p.mean() for p in row_parts.ks_parts(x, y)), stats.ks_2samp(x, y).statistic)
     u = stats.mannwhitneyu(x.round(1), y).statistic / (50 * 70)
-    assert close(sum(p.mean() for p in engine.auroc_parts(x.round(1), y)), u)
+    assert close(sum(p.mean() for p in row_parts.auroc_parts(x.round(1), y)), u)
     sets = [RNG.random(n) for n in (10, 20, 30)]
     assert close(
-        sum(p.mean() for p in engine.harmonic_parts(sets)), stats.hmean([s.mean() for s in sets])
+        sum(p.mean() for p in row_parts.harmonic_parts(sets)), stats.hmean([s.mean() for s in sets])
     )
     nudged = [s + e for s, e in zip(sets, (1e-6, 0, 0), strict=True)]
-    slope = sum(p.mean() for p in engine.harmonic_parts(nudged)) - sum(
-        p.mean() for p in engine.harmonic_parts(sets)
+    slope = sum(p.mean() for p in row_parts.harmonic_parts(nudged)) - sum(
+        p.mean() for p in row_parts.harmonic_parts(sets)
     )
     value = stats.hmean([s.mean() for s in sets])
     assert slope / 1e-6 == pytest.approx((value / sets[0].mean()) ** 2 / 3, rel=1e-4)
-    assert sum(p.mean() for p in engine.harmonic_parts([np.zeros(3), np.ones(2)])) == 0
-    for wrong in (lambda: engine.ks_parts([], y), lambda: engine.auroc_parts([math.nan], y),
-                  lambda: engine.harmonic_parts([np.array([-1.0])])):  # fmt: skip
+    assert sum(p.mean() for p in row_parts.harmonic_parts([np.zeros(3), np.ones(2)])) == 0
+    for wrong in (lambda: row_parts.ks_parts([], y), lambda: row_parts.auroc_parts([math.nan], y),
+                  lambda: row_parts.harmonic_parts([np.array([-1.0])])):  # fmt: skip
         with pytest.raises(WagleError):
             wrong()
 
@@ -293,7 +295,7 @@ def test_matched():
     rows = [(x, np.outer(y, [1.0, 2.0])) for x, y in first]
     assert matched(rows, rows, 0.5).first == pytest.approx(np.array([[0.7, 1.4], [0.6, 1.2]]))
     for at in (0.29, 0.71):
-        with pytest.raises(engine.ExtrapolationError):
+        with pytest.raises(candidates.ExtrapolationError):
             matched(first, second, at)
     with pytest.raises(ValueError):
         matched([([0.0, 0.1], [1, 1])], [([0.2, 0.3], [1, 1])])
@@ -305,20 +307,20 @@ def test_matched():
 
 def test_pick_then_test_takes_the_better_and_never_its_own_values():
     good, bad = A + 1, A
-    cell, picks = engine.pick_then_test({0.8: bad, 0.9: good})
+    cell, picks = candidates.pick_then_test({0.8: bad, 0.9: good})
     assert set(picks) == {0.9} and len(picks) == 8 and (cell == good).all()
     lucky = np.zeros((2, 4))
     lucky[0, 0] = 100  # makes it the pick for every seed and fold but its own
-    cell, _ = engine.pick_then_test({"plain": np.ones((2, 4)), "lucky": lucky})
+    cell, _ = candidates.pick_then_test({"plain": np.ones((2, 4)), "lucky": lucky})
     assert cell[0, 0] == 1
-    many, _ = engine.pick_then_test({1: {"x": A, "FQ": A[:, 0]}, 2: {"x": B, "FQ": B[:, 0]}})
+    many, _ = candidates.pick_then_test({1: {"x": A, "FQ": A[:, 0]}, 2: {"x": B, "FQ": B[:, 0]}})
     assert (
         many["x"].shape == A.shape and many["FQ"].shape == (4,) and np.isin(many["x"], [A, B]).all()
     )
-    assert engine.pick_then_test({1: A[:, 0], 2: B[:, 0]})[0].shape == (4,)
+    assert candidates.pick_then_test({1: A[:, 0], 2: B[:, 0]})[0].shape == (4,)
     for wrong in ({}, {1: A, 2: B[:3]}, {1: A[:1], 2: B[:1]}):
         with pytest.raises(WagleError):
-            engine.pick_then_test(wrong)
+            candidates.pick_then_test(wrong)
 
 
 def simulated(rng, count, rows, row_sd, inner_sd, seed_sd, effect, correlation=0.9, seeds=3):
@@ -355,7 +357,7 @@ def test_error_of_the_ks_statistic_is_right_where_that_of_its_p_is_not():
     for _ in range(200):
         rows = rng.normal(0, 1, (2, 1, 1, 60)) + np.array([0.5, 0])[:, None, None, None]
         x = rows + 0.5 * rng.normal(0, 1, (2, 2, 3, 60))
-        parts = [[engine.ks_parts(x[0, c, s], x[1, c, s]) for s in range(3)] for c in (0, 1)]
+        parts = [[row_parts.ks_parts(x[0, c, s], x[1, c, s]) for s in range(3)] for c in (0, 1)]
         cells = [
             {"forget": np.array([f for f, _ in side]), "retain": np.array([r for _, r in side])}
             for side in parts

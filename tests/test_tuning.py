@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from wagle.errors import WagleError
 from wagle.evaluation import trials
+from wagle.evaluation.candidates import ExtrapolationError
 from wagle.evaluation.row_sides import rows_of_side, side_of_rows
-from wagle.evaluation.statistics import ExtrapolationError
 from wagle.experiment import claims_file, config, grid
 from wagle.experiment.cells import Cell
 from wagle.figures import trade_off

@@ -97,15 +97,17 @@ def _compare(key: NumberKey, first: _Side, second: _Side) -> NumberComparison:
         key.label, *means, means[1] - means[0], *[math.nan] * 5, "nothing: a value is no number"
     )
     try:
-        found = difference_of(sides[1], sides[0], paired_rows=_same_rows(key, first, second, sides))
+        result = difference_of(
+            sides[1], sides[0], paired_rows=_same_rows(key, first, second, sides)
+        )
     except WagleError:  # a blank or NaN
         return nothing
-    if found.value == 0:
+    if result.value == 0:
         p, covers = 1.0, "equal"
     else:
-        p, covers = (found.p if found.se < math.inf else math.nan), found.covers
+        p, covers = (result.p if result.se < math.inf else math.nan), result.covers
     return NumberComparison(
-        key.label, *means, found.value, found.se, found.low, found.high, p, math.nan, covers
+        key.label, *means, result.value, result.se, result.low, result.high, p, math.nan, covers
     )
 
 

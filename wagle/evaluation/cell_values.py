@@ -46,8 +46,8 @@ def read(path: Path) -> dict[str, dict[str, Rows]]:
     """`rows.json` of one evaluated model; nothing where there is none."""
     from wagle.runtime.files import LARGE_LIMIT, read_json
 
-    found = read_json(path, limit=LARGE_LIMIT, strict=False) if path.is_file() else {}
-    return found if isinstance(found, dict) else {}
+    content = read_json(path, limit=LARGE_LIMIT, strict=False) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def cell_values(

@@ -7,7 +7,6 @@ set of rows -> values, whose means add up to the metric (wagle/evaluation/cell_v
 Notable: kept apart from any model, so a changed definition costs seconds. Left out: averaging over seeds (wagle/reporting/tables.py).
 """
 
-import itertools
 import math
 from typing import NamedTuple
 
@@ -34,7 +33,8 @@ from wagle.evaluation.metrics import (
     truth_ratio_score,
 )
 from wagle.evaluation.names import BY_ROWS, EFFICACY, SPLITS, UTILITY, UTILITY_SPLITS
-from wagle.evaluation.statistics import auroc_parts, harmonic_parts, ks_parts
+from wagle.evaluation.row_parts import auroc_parts, harmonic_parts, ks_parts
+from wagle.evaluation.score_log import Log
 
 PROTOCOLS = {
     "wagle": {"truth_ratio": "wagle", "question": "paraphrased", "span": "answer+eos", "rows": None, "family": "wagle"},
@@ -47,55 +47,6 @@ PROTOCOLS = {
         "truth_ratio": "open-unlearning", "question": "original", "span": "answer+eos", "rows": None, "family": "tofu",
     },
 }  # fmt: skip
-
-
-class Log:
-    """A scoring log by text: `texts[(split, row, role)]` -> the text's slice of each column."""
-
-    def __init__(self, columns: dict[str, np.ndarray]):
-        self.columns = columns
-        key = list(zip(columns["split"], columns["row"].tolist(), columns["role"], strict=True))
-        starts = [0, *[i for i in range(1, len(key)) if key[i] != key[i - 1]], len(key)]
-        self.texts = {key[a]: slice(a, b) for a, b in itertools.pairwise(starts) if b > a}
-        self.rows: dict[str, int] = {}
-        for split, row, _ in self.texts:
-            self.rows[split] = max(self.rows.get(split, 0), row + 1)
-
-    def column(self, name: str, split: str, row: int, role: str) -> np.ndarray:
-        try:
-            return self.columns[name][self.texts[split, row, role]]
-        except KeyError:
-            raise WagleError(
-                f"the log has no {role!r} of {split} row {row}", "a log scored for this protocol"
-            ) from None
-
-    def in_span(self, split: str, row: int, role: str, span: str) -> np.ndarray:
-        inside = self.column("in_span", split, row, role)
-        if span == "answer+eos":
-            return inside
-        flags = inside & ~self.column("is_eos", split, row, role)
-        first = int(np.argmax(inside))
-        if first > 0:
-            flags = flags.copy()
-            flags[first - 1] = True  # the last prompt token
-        return flags
-
-    def loss(self, split: str, row: int, role: str, span: str = "answer+eos") -> float:
-        """Mean loss over the span in nats. Raises WagleError for an empty span."""
-        values = self.column("log_prob", split, row, role)[self.in_span(split, row, role, span)]
-        return -float(finite(f"answer span of {split} row {row}", values.astype(np.float64)).mean())
-
-    def number(self, split: str, limit: int | None) -> int:
-        if split not in self.rows:
-            raise WagleError(f"the log has no split {split!r}; it has {', '.join(self.rows)}")
-        return min(self.rows[split], limit or self.rows[split])
-
-    def perturbed(self, split: str, row: int, tag: str) -> list[str]:
-        roles, k = [], 0
-        while (split, row, f"perturbed{k}{tag}") in self.texts:
-            roles.append(f"perturbed{k}{tag}")
-            k += 1
-        return roles
 
 
 def _mean(values) -> dict:

@@ -4,8 +4,8 @@ A cell is one evaluated (method, selection, ratio), run with several seeds on th
 Rows are taken as a random sample of questions, seeds as a random sample of runs.
 `difference` says how far the difference of two means may lie from that of all questions and runs.
 `verdict` turns it into a claim's answer, `seeds_needed` says how many seeds would decide.
-`ks_parts`, `auroc_parts` and `harmonic_parts` give rows to statistics that are no means of rows.
-`matched` and `pick_then_test` prepare cells for `difference`.
+Rows of statistics that are no means of rows: wagle/evaluation/row_parts.py. Cells at equal
+efficacy and the best of several candidates: wagle/evaluation/candidates.py.
 
 Method: variance components of rows crossed with seeds, and Student's t.
 A percentile bootstrap of rows crossed with seeds was tried: of three seeds with an SD of 0.05 it
@@ -26,10 +26,6 @@ from wagle.errors import WagleError
 
 LEAST_SEEDS = 3  # two runs give a spread with one degree of freedom: an interval 13 errors wide
 Cell = np.ndarray | Mapping[str, np.ndarray]
-
-
-class ExtrapolationError(WagleError, ValueError):
-    """A value was asked outside the range in which both cells have points."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +179,7 @@ def difference(
     Raises WagleError for NaN, Inf, other shapes, repeated labels, or names or weights that differ.
     Source: see `moments`.
     """
-    blocks = [_blocks(cell) for cell in (first, second)]
+    blocks = [blocks_of(cell) for cell in (first, second)]
     names = list(blocks[0])
     if set(names) != set(blocks[1]):
         raise WagleError(f"components {names} and {list(blocks[1])}", "the same in both cells")
@@ -220,7 +216,7 @@ def difference(
     )  # fmt: skip
 
 
-def _blocks(cell: Cell) -> dict[str, np.ndarray]:
+def blocks_of(cell: Cell) -> dict[str, np.ndarray]:
     """Components by name, each (seeds, rows); the name of a single array is empty."""
     blocks = {}
     for name, values in (cell if isinstance(cell, Mapping) else {"": cell}).items():
@@ -396,170 +392,3 @@ def holm(values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(order) - rank) * values[i]))
         result[i] = running
     return result
-
-
-def _samples(*samples) -> list[np.ndarray]:
-    arrays = [np.asarray(x, dtype=np.float64) for x in samples]
-    if any(x.ndim != 1 or not x.size or not np.isfinite(x).all() for x in arrays):
-        raise WagleError("a sample that is empty, has NaN or Inf, or is no list", "finite numbers")
-    return arrays
-
-
-def ks_parts(first, second) -> tuple[np.ndarray, np.ndarray]:
-    """Values a row of both samples, (n,) and (m,), whose means add up to the KS statistic D.
-
-    D in [0, 1] is the largest gap of the two distribution functions, and lies at some value t.
-    There each row counts by whether it is at most t. So D is a difference of two shares of rows,
-    which `difference` treats as any other, with weight 1 for both parts.
-    Near D = 0 the estimate is too high, by about 0.87 sqrt(1/n + 1/m), which cells of the same rows
-    mostly share; the standard error of one D is then too wide, by up to 1.9 times.
-    Source: linearisation at t; van der Vaart, Asymptotic Statistics (1998), chapter 20.
-    Raises WagleError for an empty sample, NaN or Inf.
-    """
-    first, second = _samples(first, second)
-    points = np.concatenate([first, second])
-    shares = [np.searchsorted(np.sort(x), points, "right") / len(x) for x in (first, second)]
-    gap = shares[0] - shares[1]
-    at = int(np.abs(gap).argmax())
-    sign = 1.0 if gap[at] >= 0 else -1.0
-    return sign * (first <= points[at]), -sign * (second <= points[at])
-
-
-def auroc_parts(positive, negative) -> tuple[np.ndarray, np.ndarray]:
-    """Values a row of both samples, (n,) and (m,), whose means add up to the AUROC.
-
-    The variance that follows is DeLong's (Biometrics 44, 1988). Weight 1 for both parts.
-    Raises WagleError for an empty sample, NaN or Inf.
-    """
-    positive, negative = _samples(positive, negative)
-
-    def above(x, y):  # share of y below each x, ties half
-        y = np.sort(y)
-        return (np.searchsorted(y, x, "left") + np.searchsorted(y, x, "right")) / (2 * len(y))
-
-    placed = above(positive, negative)
-    return placed, 1 - above(negative, positive) - placed.mean()
-
-
-def harmonic_parts(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Values a row, one array for each set of rows, whose means add up to the harmonic mean.
-
-    For model utility, the harmonic mean of the sets' means. By the delta method; weight 1 each.
-    Sets that are metrics of the same rows are to be added up afterwards. A mean of 0 makes all 0.
-    Raises WagleError for an empty set, NaN, Inf or a negative mean.
-    """
-    rows = _samples(*rows)
-    means = np.array([x.mean() for x in rows])
-    if (means < 0).any():
-        raise WagleError("harmonic mean of a negative number", "means of at least 0")
-    value = 0.0 if (means == 0).any() else len(rows) / (1 / means).sum()
-    slopes = (value / np.where(means > 0, means, 1)) ** 2 / len(rows)
-    return [value / len(rows) + s * (x - m) for x, m, s in zip(rows, means, slopes, strict=True)]
-
-
-@dataclass(frozen=True)
-class Matched:
-    """Utility of both cells at the same efficacy `at`, per seed; `low` to `high` both have."""
-
-    first: np.ndarray
-    second: np.ndarray
-    at: float
-    low: float
-    high: float
-
-
-def matched(
-    first: Sequence[tuple], second: Sequence[tuple], at: float | None = None, frontier: bool = False
-) -> Matched:
-    """Utility at equal efficacy, for `difference(m.first, m.second)`.
-
-    Each cell is a list over seeds of (efficacy, utility): efficacy (points,) of a run's evaluated
-    steps or of its tuning trials, utility (points,) or, to keep the rows, (points, rows).
-    Utility is interpolated linearly between the two points around `at`, by default the middle of
-    the range that every run of both cells spans. `frontier` first drops points that another one
-    beats in both; for tuning trials, with as many trials on both sides.
-    The choice of `at` must not look at the difference. Efficacy is taken as known without error.
-    Raises ExtrapolationError, a ValueError too, outside that range, or where there is none.
-    Raises WagleError for NaN, Inf or numbers of points that differ.
-    """
-    runs = [[_curve(*run, frontier) for run in side] for side in (first, second)]
-    if not all(runs):
-        raise WagleError("a cell without runs", "at least one seed each")
-    low = max(x[0] for side in runs for x, _ in side)
-    high = min(x[-1] for side in runs for x, _ in side)
-    if low > high:
-        raise ExtrapolationError(f"no efficacy that all runs span ({low:g} > {high:g})")
-    at = (low + high) / 2 if at is None else at
-    if not low <= at <= high:
-        raise ExtrapolationError(f"efficacy {at:g}", f"{low:g} to {high:g}", "evaluate more steps")
-    return Matched(*(np.array([_at(at, *run) for run in side]) for side in runs), at, low, high)
-
-
-def _curve(efficacy, utility, frontier: bool) -> tuple[np.ndarray, np.ndarray]:
-    (x,), y = _samples(efficacy), np.asarray(utility, dtype=np.float64)
-    if len(x) != len(y) or not np.isfinite(y).all():
-        raise WagleError(f"{len(x)} points of efficacy and {len(y)} of utility, or NaN", "pairs")
-    if frontier:
-        height = y.reshape(len(y), -1).mean(1)
-        beaten = (x[:, None] < x) & (height[:, None] < height)
-        x, y = x[~beaten.any(1)], y[~beaten.any(1)]
-    order = np.argsort(x, kind="stable")
-    return x[order], y[order]
-
-
-def _at(at: float, x: np.ndarray, y: np.ndarray):
-    j = int(np.searchsorted(x, at))
-    if x[j] == at:
-        return y[x == at].mean(0)
-    share = (at - x[j - 1]) / (x[j] - x[j - 1])
-    return y[j - 1] * (1 - share) + y[j] * share
-
-
-def pick_then_test(
-    candidates: Mapping[Hashable, Cell], folds: int = 2, weights: Mapping[str, float] | None = None
-) -> tuple[Cell, list[Hashable]]:
-    """The best candidate as a cell for `difference`, without the optimism of picking it.
-
-    `candidates` maps a name, such as a ratio, to its cell; all have the same seeds and rows.
-    Rows are dealt into `folds`. For each seed and fold the best candidate is picked on the other
-    seeds and the other folds, and its values of this seed and fold are kept. No value takes part
-    in a choice that it is tested on, so the mean is unbiased for a candidate so chosen.
-    Seeds alone would not do: the rows are the same for every seed, so are their lucky ones.
-    It is not the mean of the best one: a choice made on less data is sometimes the second best.
-    Of equal candidates, 2 folds give 5 to 7 % false positives, 10 folds 8 to 11 %.
-    Gives the cell, of the candidates' shape, and the picks, one for each seed and fold.
-    Raises WagleError for fewer than two seeds, or for cells of different shapes.
-    Source: cross-fitting; Chernozhukov et al., The Econometrics Journal 21 (2018), section 3.
-    """
-    cells = {name: _blocks(cell) for name, cell in candidates.items()}
-    if len({tuple((k, b.shape) for k, b in cell.items()) for cell in cells.values()}) != 1:
-        raise WagleError("candidates of different shapes, or none", "the same seeds and rows")
-    shape = next(iter(cells.values()))
-    seeds = len(next(iter(shape.values())))
-    if seeds < 2 or folds < 1:
-        raise WagleError(f"{seeds} seeds, {folds} folds", "two seeds to pick on one of them")
-    weights = dict.fromkeys(shape, 1.0) if weights is None else weights
-    fold = {k: np.arange(b.shape[1]) % folds for k, b in shape.items()}
-    best, picks = {k: np.empty_like(b) for k, b in shape.items()}, []
-    for seed in range(seeds):
-        others = np.arange(seeds) != seed
-        for part in range(folds):
-
-            def score(name, others=others, part=part):
-                return sum(
-                    weights[k] * b[others][:, _kept(fold[k], part)].mean()
-                    for k, b in cells[name].items()
-                )
-
-            picks.append(max(cells, key=score))
-            for k, block in cells[picks[-1]].items():
-                best[k][seed, fold[k] == part] = block[seed, fold[k] == part]
-    single = next(iter(candidates.values()))
-    if isinstance(single, Mapping):
-        return {k: b[:, 0] if np.ndim(single[k]) == 1 else b for k, b in best.items()}, picks
-    return (best[""][:, 0] if np.ndim(single) == 1 else best[""]), picks
-
-
-def _kept(fold: np.ndarray, part: int) -> np.ndarray:
-    """Rows to pick on: those of the other folds; all, where there is one fold or no rows."""
-    return fold != part if fold.max() > 0 else np.ones(len(fold), dtype=bool)

@@ -85,7 +85,7 @@ def with_efficacy_average(result: dict[str, dict], efficacy: Sequence[str]) -> d
 
 
 def general_utility(benchmarks: dict) -> dict[str, dict]:
-    """TruthfulQA, `zero-shot Acc` (plain mean of the other harness tasks) and WikiText perplexity."""
+    """TruthfulQA, `zero-shot Acc` (mean of the other harness tasks) and WikiText perplexity."""
     accuracy, result = harness_accuracies(benchmarks), {}
     if "truthfulqa_mc1" in accuracy:
         result["TruthfulQA"] = accuracy.pop("truthfulqa_mc1")

@@ -14,14 +14,13 @@ def claims(task: str) -> dict:
     path = assets.path("claims.yaml")
     try:
         stated = yaml.safe_load(path.read_text(encoding="utf-8"))
-        chosen = [
-            {k: v for k, v in claim.items() if k != "task"}
+        about_task = [
+            {key: value for key, value in claim.items() if key != "task"}
             for claim in stated["claims"]
             if task in claim["task"]
         ]
-        judged_on = stated.get("judged_on", {})
-        head = {"level": stated["level"], "least_seeds": stated["least_seeds"]}
-        return head | {"judged_on": judged_on, "claims": chosen}
+        limits = {"level": stated["level"], "least_seeds": stated["least_seeds"]}
+        return limits | {"judged_on": stated.get("judged_on", {}), "claims": about_task}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise WagleError(
             f"{path} cannot be read: {error!r}",

@@ -81,8 +81,8 @@ class Selection(Block):
     )
     options: Options = optional("Further options of the score.", "the score's own", SCORES)
     matched: bool = optional(
-        "Whether a row-wise selection keeps to the ratio. All weights outside linear layers are then"
-        " frozen, and the rows share exactly ratio * n weights.",
+        "Whether a row-wise selection keeps to the ratio. All weights outside linear layers are"
+        " then frozen, and the rows share exactly ratio * n weights.",
         "false: all weights outside linear layers change besides",
         "A change re-runs this selection's masks and cells.",
     )
@@ -192,7 +192,8 @@ class Unlearning(Block):
     )
     token_budget: Count = key(PASS, UNLEARN)
     least_moved: Share = key(
-        "Share of the selected weights that must have moved. A cell that moved fewer fails.",
+        "Share of the selected weights that must have moved by more than weight decay alone, as"
+        " evaluation reads them. A cell that moved fewer fails.",
         UNLEARN,
     )
     activation_checkpointing: bool = optional(RECOMPUTE, "false", UNLEARN)

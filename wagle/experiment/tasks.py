@@ -54,15 +54,21 @@ class Task:
 
 
 def module_name(task: str) -> str:
-    """Import name of the config's `task`: a name without dots is looked up in wagle/tasks/ first."""
+    """Import name of the config's `task`.
+
+    A name without dots is looked up in wagle/tasks/ first.
+    """
     from wagle.runtime import identity
 
-    own = f"wagle.tasks.{task}"
-    return own if "." not in task and identity.module_file(own) else task
+    builtin = f"wagle.tasks.{task}"
+    return builtin if "." not in task and identity.module_file(builtin) else task
 
 
 def load(task: str) -> ModuleType:
-    """The task's module. Raises WagleError when it cannot be imported or lacks TASK or metrics()."""
+    """The task's module.
+
+    Raises WagleError when it cannot be imported, or lacks TASK or metrics().
+    """
     try:
         module = importlib.import_module(module_name(task))
     except ImportError as error:
@@ -81,4 +87,5 @@ def load(task: str) -> ModuleType:
 
 
 def task_of(config: dict) -> Task:
+    """The `Task` of an experiment."""
     return load(config["task"]).TASK

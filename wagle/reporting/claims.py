@@ -1,8 +1,8 @@
 """The paper's claims as statements over cells and masks, each answered with a verdict.
 
 wagle/assets/claims.yaml fixes every claim before a run: which cells are compared on which metric,
-and the tolerance, the smallest difference that counts. A claim is a list of comparisons (`all_of`); each is
-"first is larger than second" for one or several pairs of cells, all of which must hold.
+and the tolerance, the smallest difference that counts. A claim is a list of comparisons (`all_of`).
+Each is "first is larger than second" for one or several pairs of cells, all of which must hold.
 
 Verdicts are those of the statistics engine (wagle/evaluation/statistics.py, docs/statistics.md):
 reproduced, not reproduced (lower, or higher but by less than the tolerance), or undecided (and how
@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from wagle.evaluation.candidates import pick_then_test
 from wagle.evaluation.cell_values import CellValues, averaged, cell_values, difference_of
-from wagle.evaluation.statistics import Difference, decide, difference, overall, pick_then_test
+from wagle.evaluation.statistics import Difference, decide, difference, overall
 from wagle.model.families import module_of
 
 CELL = ["method", "selection", "ratio"]
@@ -123,7 +124,7 @@ def _pairs(part: dict, setting: Setting) -> Iterator[Pair]:
         modules = part["density"] == "module"
         yield from (_modules if modules else _layers)(part, setting)
         return
-    metrics, found = setting.metrics, False
+    metrics, has_pairs = setting.metrics, False
     methods = [None]
     if part.get("for_each") == "method":
         methods = list(dict.fromkeys(metrics.loc[metrics["selection"] != "", "method"]))
@@ -131,9 +132,9 @@ def _pairs(part: dict, setting: Setting) -> Iterator[Pair]:
         fixed = {} if method is None else {"method": method}
         first, second = fixed | part["first"], fixed | part["second"]
         for pair in _cell_pairs(part, first, second, setting):
-            found = True
+            has_pairs = True
             yield pair
-    if not found:
+    if not has_pairs:
         raise LookupError("no two cells to compare")
 
 
@@ -240,15 +241,15 @@ def _density_pair(part: dict, names: Sequence[str], samples: Sequence, paired: b
     if min(map(len, samples)) < 2:
         raise LookupError(f"{names[0]}, {names[1]}: fewer than two {part['density']}s on a side")
     blocks = [np.asarray(sample, dtype=np.float64)[None] for sample in samples]
-    found = difference(*blocks, setting.level, paired_rows=paired)
+    gap = difference(*blocks, setting.level, paired_rows=paired)
     covers = f"{sum(map(len, samples)) if not paired else len(samples[0])} parts of one mask"
     return Pair(
         first=names[0],
         second=names[1],
         metric=f"density by {part['density']}",
-        difference=dataclasses.replace(found, covers=covers),
+        difference=dataclasses.replace(gap, covers=covers),
         tolerance=part["tolerance"],
-        as_stated=found.value,
+        as_stated=gap.value,
         least_seeds=1,
     )
 

@@ -38,7 +38,7 @@ def table(frame: pd.DataFrame, best: Sequence[str]) -> pd.DataFrame:
 
     An error that nothing tells is blank, and so are the interval and both p.
     """
-    found = []
+    lines = []
     metrics = [name for metric in best for name in (metric, *[BY_ROWS] * (metric == "UE Avg"))]
     for method, own in frame[frame["selection"] != ""].groupby("method", sort=False):
         for metric in metrics:
@@ -46,13 +46,13 @@ def table(frame: pd.DataFrame, best: Sequence[str]) -> pd.DataFrame:
             cells = {
                 name: _values(rows) for name, rows in of_metric.groupby("selection", sort=False)
             }
-            found += [
+            lines += [
                 {"method": method, "selection": name, "less": BASE, "metric": metric}
                 | _numbers(cell, cells[BASE])
                 for name, cell in cells.items()
                 if name != BASE and BASE in cells
             ]
-    result = pd.DataFrame(found, columns=[name for name in COLUMNS if name != "p (Holm)"])
+    result = pd.DataFrame(lines, columns=[name for name in COLUMNS if name != "p (Holm)"])
     result.insert(COLUMNS.index("p (Holm)"), "p (Holm)", holm(result["p"].tolist()))
     return result
 
@@ -65,11 +65,11 @@ def _values(rows: pd.DataFrame) -> CellValues:
 
 
 def _numbers(first: CellValues, second: CellValues) -> dict:
-    found = difference_of(first, second)
-    known = math.isfinite(found.se)
-    numbers = {"se": found.se, "low": found.low, "high": found.high, "p": found.p}
+    gap = difference_of(first, second)
+    known = math.isfinite(gap.se)
+    numbers = {"se": gap.se, "low": gap.low, "high": gap.high, "p": gap.p}
     return (
-        {"difference": found.value}
+        {"difference": gap.value}
         | {name: value if known else math.nan for name, value in numbers.items()}
-        | {"seeds": found.n_seeds, "rows": found.n_rows, "covers": found.covers}
+        | {"seeds": gap.n_seeds, "rows": gap.n_rows, "covers": gap.covers}
     )

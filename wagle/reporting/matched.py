@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 from wagle.errors import WagleError
+from wagle.evaluation.candidates import ExtrapolationError, matched
 from wagle.evaluation.cell_values import CellValues, difference_of
-from wagle.evaluation.statistics import ExtrapolationError, matched, overall, verdict
+from wagle.evaluation.statistics import overall, verdict
 from wagle.experiment.cells import Cell
 
 OTHERS = "others"

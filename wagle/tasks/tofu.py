@@ -44,7 +44,7 @@ TASK = Task(
 
 
 def metrics(logs: dict, protocol: str) -> dict[str, dict]:
-    """{metric: {value, se, n, rows?}} from `logs`: scores, generations, and the reference's scores."""
+    """{metric: {value, se, n, rows?}} from `logs`: scores, generations, the reference's scores."""
     from wagle.evaluation import protocols
 
     return protocols.evaluate(protocol, logs["scores"], logs["generations"], logs["reference"])

@@ -21,6 +21,7 @@ from wagle.model import tensors
 from wagle.model.adapters import add_adapters, merge
 from wagle.model.losses import RowLoss, answer_loss
 from wagle.training.loop import TrainingData, fit
+from wagle.training.movement import FactorRange, check_trained, count_trained, decay_alone
 from wagle.training.objective import Objective
 from wagle.training.optimizers import weight_precision
 from wagle.training.options import TrainingOptions
@@ -110,21 +111,6 @@ def count_moved(
     return MovedWeights(selected, selected_moved, frozen, frozen_moved)
 
 
-def check_moved(moved: MovedWeights, least_share: float, options: TrainingOptions) -> None:
-    """Raise WagleError when less than `least_share` of the selected weights moved.
-
-    Such a run has trained nothing: its updates were smaller than the weights' precision.
-    """
-    if moved.share_moved < least_share:
-        raise WagleError(
-            f"only {moved.share_moved:.2%} of the selected weights moved "
-            f"(precision {options.precision}, learning rate {options.lr:g})",
-            f"at least {least_share:.0%}",
-            "use precision fp32 or a higher learning rate; "
-            "to study the effect itself, set unlearning.least_moved to 0",
-        )
-
-
 def unlearn(
     model,
     tokenizer,
@@ -135,6 +121,7 @@ def unlearn(
     checkpoint: str | Path,
     encoding: dict,
     least_moved: float,
+    evaluation_precision: str = "fp32",
     masks: dict[str, torch.Tensor] | None = None,
     adapters: dict | None = None,
     log: Path | None = None,
@@ -144,7 +131,9 @@ def unlearn(
 
     checkpoint: the folder that `model` was loaded from, to which the result is compared.
     encoding: keyword arguments of encode_rows().
-    least_moved: share of the selected weights that must move, in [0, 1].
+    least_moved: share of the selected weights that must move by more than weight decay alone, in
+        [0, 1].
+    evaluation_precision: fp32 or bf16, what evaluation rounds the weights to.
     masks: selected weights by parameter name, boolean tensors of the parameters' shapes.
     adapters: keyword arguments of add_adapters(), for LoRA instead of masks.
     log, resume: as in fit().
@@ -183,9 +172,14 @@ def unlearn(
     if model is None:
         return Unlearned(None, {})
     moved = count_moved(model, checkpoint, masks)
-    check_moved(moved, least_moved, options)
+    decay = FactorRange(1.0, 1.0) if adapters is not None else decay_alone(options, summary.steps)
+    trained = count_trained(model, checkpoint, masks, decay, evaluation_precision)
+    check_trained(trained, least_moved, options)
     record = dataclasses.asdict(moved) | {
         "share_moved": moved.share_moved,
+        "trained": trained.trained,
+        "share_trained": trained.share_trained,
+        "evaluation_precision": evaluation_precision,
         "steps": summary.steps,
         "precision": options.precision,
         "lr": options.lr,

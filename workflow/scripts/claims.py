@@ -15,7 +15,7 @@ from wagle.runtime.job import recorded
 
 KEYS = ["method", "selection", "ratio", "gamma", "seed", "metric"]
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     stated, cells = json.loads(snakemake.params.claims), json.loads(snakemake.params.cells)
     metrics = tables.read_metrics(snakemake.input.metrics)
     metrics = metrics[metrics["protocol"] == "wagle"]
@@ -34,12 +34,12 @@ with recorded(snakemake) as part:
     answers = [claims.judge(claim, setting) for claim in stated["claims"]]
     compared = snakemake.input.get("matched")
     answers = tuning.noted(answers, stated["claims"], tuned=bool(compared))
-    write_json(part.answers, head | {"answers": answers})
+    write_json(outputs.answers, head | {"answers": answers})
     table = claims.table(answers)
     if compared:
         table = matched.beside(table, pd.read_csv(compared))
-    table.to_csv(part.table, index=False)
-    part.markdown.write_text(frames.markdown(table), encoding="utf-8")
+    table.to_csv(outputs.table, index=False)
+    outputs.markdown.write_text(frames.markdown(table), encoding="utf-8")
     columns = ["l", "p{5cm}", "p{3cm}", "p{4cm}", *"lrrr", "p{2cm}", *"rrr", "p{3cm}", *"rr"]
     columns += ["p{3cm}"] * bool(compared)
-    part.latex.write_text(frames.latex(table, columns), encoding="utf-8")
+    outputs.latex.write_text(frames.latex(table, columns), encoding="utf-8")

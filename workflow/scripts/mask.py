@@ -24,7 +24,7 @@ def recorded_hashes(path):
     ]
 
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     scores, checkpoint = snakemake.input.scores, snakemake.input.model
     selection, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
@@ -36,5 +36,5 @@ with recorded(snakemake) as part:
     }
     point, select = snakemake.input.get("point"), snakemake.params.select
     ratio = float(read_json(point)["ratio"] if point else snakemake.wildcards.ratio)
-    [density] = write_masks([part.mask], scores, checkpoint, [ratio], select, origin)
-    pd.DataFrame(density).to_csv(part.density, index=False)
+    [density] = write_masks([outputs.mask], scores, checkpoint, [ratio], select, origin)
+    pd.DataFrame(density).to_csv(outputs.density, index=False)

@@ -11,11 +11,11 @@ from wagle.evaluation import trials
 from wagle.runtime.files import read_json, write_json
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     rule = trials.Rule.of_config(json.loads(snakemake.params.rule))
     cells = json.loads(snakemake.params.trials)
     metrics = [read_json(path, strict=False)["wagle"] for path in snakemake.input.trials]
     baseline = read_json(snakemake.input.baseline, strict=False)["wagle"]
     points = trials.points(cells, metrics, rule)
     least = rule.at_least * baseline[rule.kept]["value"]
-    write_json(part.point, trials.pick(points, least).as_json(rule, least))
+    write_json(outputs.point, trials.pick(points, least).as_json(rule, least))

@@ -13,7 +13,7 @@ from wagle.attribution.attribution import write_scores
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     names = ("forget", "retain", "activations")
     files = {name: path for name, path in snakemake.input.items() if name in names}
@@ -21,11 +21,11 @@ with recorded(snakemake) as part:
     options = json.loads(snakemake.params.options) | ({"gamma": float(gamma)} if gamma else {})
     draw = snakemake.wildcards.draw.removeprefix("seed-")
     stats = write_scores(
-        part.scores,
+        outputs.scores,
         snakemake.params.implementation,
         snakemake.input.model,
         files,
         options=options,
         seed=int(draw) if draw.isdigit() else 0,
     )
-    write_json(part.stats, stats)
+    write_json(outputs.stats, stats)

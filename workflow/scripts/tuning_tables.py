@@ -17,7 +17,7 @@ def read(paths):
     return [read_json(path, limit=LARGE_LIMIT, strict=False)["wagle"] for path in paths]
 
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     rule = trials.Rule.of_config(json.loads(snakemake.params.rule))
     cells, claims = json.loads(snakemake.params.trials), json.loads(snakemake.params.claims)
     metrics, rows = read(snakemake.input.metrics), read(snakemake.input.rows)
@@ -30,6 +30,6 @@ with recorded(snakemake) as part:
         "matched": matched.table(cells, trial_metrics, trial_rows, rule.metrics, claims),
     }
     for name, frame in found.items():
-        frame.to_csv(getattr(part, name), index=False)
-        getattr(part, f"{name}_markdown").write_text(frames.markdown(frame), encoding="utf-8")
-        getattr(part, f"{name}_latex").write_text(frames.latex(frame), encoding="utf-8")
+        frame.to_csv(getattr(outputs, name), index=False)
+        getattr(outputs, f"{name}_markdown").write_text(frames.markdown(frame), encoding="utf-8")
+        getattr(outputs, f"{name}_latex").write_text(frames.latex(frame), encoding="utf-8")
