@@ -18,7 +18,7 @@ from bench import report
 from wagle.attribution import topk
 from wagle.attribution.gradients import accumulate
 from wagle.data.prompts import Encoded
-from wagle.experiment import plan
+from wagle.experiment import model_shape
 from wagle.model import checkpoints
 from wagle.objectives import graddiff
 from wagle.training import optimizers
@@ -27,8 +27,8 @@ from wagle.training.objective import Objective
 from wagle.training.options import TrainingOptions
 
 SIZES = {
-    "7b": plan.SHAPES["meta-llama/Llama-2-7b-hf"],
-    "small": plan.Shape(256, 704, 4, 8, 8, 4000, False),
+    "7b": model_shape.SHAPES["meta-llama/Llama-2-7b-hf"],
+    "small": model_shape.Shape(256, 704, 4, 8, 8, 4000, False),
 }
 RATIOS = [0.1, 0.2, 0.4, 0.6, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0]
 LENGTH, BATCH = 75, 4
@@ -69,7 +69,7 @@ def limits(device) -> tuple[float, float]:
     return 2 * side**3 / min(seconds[0]), 2 * n / min(seconds[1])
 
 
-def build(shape: plan.Shape, dtype, device):
+def build(shape: model_shape.Shape, dtype, device):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -93,7 +93,7 @@ def rows(count: int, vocabulary: int) -> list[Encoded]:
     return [Encoded(tuple(ids), LENGTH // 3, False) for ids in draws]
 
 
-def select(shape: plan.Shape, device, dtype) -> tuple[Clock, int]:
+def select(shape: model_shape.Shape, device, dtype) -> tuple[Clock, int]:
     """Thresholds and packed masks of ten ratios over random scores of the model's shapes."""
     with torch.device("meta"):
         sizes = {

@@ -15,6 +15,7 @@ from wagle.experiment import (
     plugins,
     splits,
     tasks,
+    templates,
 )
 from wagle.runtime import handover, identity
 from wagle.runtime.identity import canonical
@@ -39,6 +40,7 @@ METHODS, SELECTIONS, FIGURES = config["methods"], config["selections"], config["
 PROTOCOLS = config["evaluation"]["protocols"]
 CLASSIFIER = config["evaluation"].get("classifier")
 TRIALS = [cell.id for cell in grid.all_trials(config)]
+EVALUATIONS, OTHER_TEMPLATES = templates.folders(config), templates.others(config)
 KEPT = [
     cell.id for cell in CELLS for pattern in config["keep"] if fnmatch.fnmatch(cell.id, pattern)
 ]
@@ -184,8 +186,9 @@ def is_finetuned(wildcards):
 
 
 def training_roles(model):
-    """Splits that a model is tuned on, in order: the target on everything, the retrained one on what stays."""
+    """Splits that a model is tuned on, in order: its own, or all for the target and what stays for the retrained one."""
     sets = ["forget", "retain"] if model == "target" else ["retain"]
+    sets = config["models"][model].get("roles", sets)
     return [*sets, *config["models"]["finetune"].get("replay", [])]
 
 
@@ -371,12 +374,10 @@ def tuning_tables(*names):
 # --- inputs and params of evaluation.smk and suites.smk ---
 
 
-def metric_params(side):
-    """Protocols, and which of the evaluated rows count where trials have rows of their own."""
+def row_side(side):
+    """Which of the evaluated rows count, as a param, where trials have rows of their own."""
     rows_of_trials = config.get("tuning", {}).get("rows")
-    if rows_of_trials is None:
-        return canonical(PROTOCOLS)
-    return canonical({"protocols": PROTOCOLS, "rows": rows_of_trials | {"side": side}})
+    return {"side": fixed(canonical(rows_of_trials | {"side": side}))} if rows_of_trials else {}
 
 
 def evaluated_roles():
@@ -389,9 +390,20 @@ def evaluated_roles():
         {
             *local,
             *options["generation"].get("roles", []),
-            *(["wikitext"] if "perplexity" in options else []),
         }
     )
+
+
+def evaluated(cell, file):
+    """A file of the cell's evaluation in each template, the experiment's own first."""
+    paths = [(f"{folder}/{cell}", file) for folder in EVALUATIONS.values()]
+    return paths if len(paths) > 1 else paths[0]
+
+
+def evaluation_config(template):
+    """What an evaluation in `template` depends on."""
+    options = {key: config["evaluation"][key] for key in ("scoring", "generation")}
+    return block("max_length", template=template, roles=evaluated_roles(), **options)
 
 
 def model_of(cell):
@@ -410,7 +422,7 @@ def suite_options():
     """What a suite's evaluation depends on; the classifier and the embedder are inputs of their own."""
     return {
         key: config["evaluation"][key]
-        for key in ("generation", "harness", "perplexity")
+        for key in ("generation", "harness")
         if key in config["evaluation"]
     }
 

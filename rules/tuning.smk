@@ -12,8 +12,7 @@ use rule metrics as trial_metrics with:
     benchmark:
         f"{R}/benchmarks/trial_metrics/{{cell}}.tsv"
     params:
-        task=config["task"],
-        protocols=fixed(metric_params("trials")),
+        **row_side("trials"),
         code=code("metrics.py", TASK_MODULE),
 
 

@@ -18,7 +18,8 @@ SIZE = {"hidden_size": 16, "intermediate_size": 24, "layers": 2, "heads": 2, "vo
 
 
 def pytest_collection_modifyitems(items):
-    """With several processes (`pytest -n 2 --dist loadgroup`) a file stays together, for its fixtures are dear.
+    """With several processes (`pytest -n 2 --dist loadgroup`) a file stays together, for its
+    fixtures are dear.
 
     Files marked `slow` start first: whatever is last runs alone.
     """

@@ -228,8 +228,15 @@ def test_ratios_least_and_best():
 
 def density(values):
     names = {"q_proj": 4, "o_proj": 4}
-    rows = [{"parameter": f"model.layers.{i}.self_attn.{n}.weight", "selected": int(1000 * values(n, i)), "size": 1000}
-            for n, layers in names.items() for i in range(layers)]  # fmt: skip
+    rows = [
+        {
+            "parameter": f"model.layers.{i}.self_attn.{n}.weight",
+            "selected": int(1000 * values(n, i)),
+            "size": 1000,
+        }
+        for n, layers in names.items()
+        for i in range(layers)
+    ]
     return pd.DataFrame(rows)
 
 

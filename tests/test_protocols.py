@@ -1,4 +1,7 @@
-"""Protocols on a made-up log, against plain numpy and scipy; where the variants differ, and where they must not."""
+"""Protocols on a made-up log, against plain numpy and scipy.
+
+Where the variants differ, and where they must not.
+"""
 
 import math
 
@@ -199,7 +202,8 @@ def test_missing_texts_are_named():
         protocols.evaluate("mine", log, [])
 
 
-# --- wagle-code against wagle, switch by switch (docs/metrics.md) -------------------------------------------------------
+# --- wagle-code against wagle, switch by switch (docs/metrics.md)
+# -------------------------------------------------------
 
 
 def test_switches_that_both_protocols_share():
@@ -208,7 +212,10 @@ def test_switches_that_both_protocols_share():
 
 
 def test_switch_forget_quality_is_p_itself():
-    """Same log, spans made equal: what is left is 1 - p against p (the 1e-12 moves no rank here)."""
+    """Same log, spans made equal.
+
+    What is left is 1 - p against p (the 1e-12 moves no rank here).
+    """
     log = make_log()
     inside = log["in_span"].copy()
     log["is_eos"] = np.zeros_like(inside)
@@ -245,7 +252,10 @@ def test_everything_but_fq_and_its_average_is_the_same():
 
 
 def test_switch_template_closes_with_a_backslash(tokenizer, rows):
-    """The official code's tag is a matter of the model run: both templates give spans that hold the same answer."""
+    """The official code's tag is a matter of the model run.
+
+    Both templates give spans that hold the same answer.
+    """
     from wagle.data.prompts import encode
 
     row = rows["forget"][0]
@@ -258,7 +268,10 @@ def test_switch_template_closes_with_a_backslash(tokenizer, rows):
 
 
 def test_averages_of_the_same_rows_keep_their_correlation():
-    """Perfectly correlated metrics gain nothing by averaging; treated as independent they would seem to."""
+    """Perfectly correlated metrics gain nothing by averaging.
+
+    Treated as independent they would seem to.
+    """
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)
     se = protocols._together({"a": lambda i: x[i].mean(), "b": lambda i: x[i].mean()}, (400,))

@@ -13,9 +13,9 @@ import torch
 
 from wagle.data.encoding import encode_rows
 from wagle.errors import WagleError
+from wagle.experiment import schema_inputs, schema_training
 from wagle.model.losses import answer_loss
 from wagle.objectives import finetune, graddiff, npo
-from wagle.runtime.identity import ROOT
 from wagle.training.loop import TrainingData, fit
 from wagle.training.movement import TrainedWeights, check_trained
 from wagle.training.objective import Objective, load_objective
@@ -345,14 +345,10 @@ def test_refusals_are_drawn_once_per_row_by_seed(tokenizer, rows):
 
 def test_every_training_key_of_the_schema_is_an_option():
     """What the schema allows and from_config() refuses would fail only when its job starts."""
-    schema = json.loads((ROOT / "config" / "schema.json").read_text())["properties"]
-    models = schema["models"]["properties"]
-    scratch = models["base"]["oneOf"][-1]["properties"]
-    method = schema["methods"]["additionalProperties"]["properties"]
     allowed = {
-        *(models["finetune"]["properties"].keys() - {"replay", "adapters"}),
-        *(scratch["pretrain"]["properties"].keys() - {"roles"}),
-        *(schema["unlearning"]["properties"].keys() - {"least_moved"}),
-        *(method.keys() - {"module", "options", "ratio"}),
+        *(schema_inputs.Finetuning.model_fields.keys() - {"replay", "adapters"}),
+        *(schema_inputs.Pretraining.model_fields.keys() - {"roles"}),
+        *(schema_training.Unlearning.model_fields.keys() - {"least_moved"}),
+        *(schema_training.Method.model_fields.keys() - {"module", "options", "ratio"}),
     }
     assert allowed == {field.name for field in dataclasses.fields(TrainingOptions)}

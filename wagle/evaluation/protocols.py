@@ -1,10 +1,13 @@
-"""Named protocols: bundles of switches over the pure metrics, applied to a model's scoring log and generations.
+"""Named protocols: bundles of switches over the pure metrics, applied to a model's scoring log and
+generations.
 
-A protocol is a row of `PROTOCOLS`; its numbers never mix with another's. `evaluate` applies one and gives each metric's
-value, standard error and n, and what the statistics engine needs: `rows`, the values of a mean over rows, or `parts`, a
-set of rows -> values, whose means add up to the metric (wagle/evaluation/cell_values.py).
+A protocol is a row of `PROTOCOLS`; its numbers never mix with another's. `evaluate` applies one and
+gives each metric's value, standard error and n, and what the statistics engine needs: `rows`, the
+values of a mean over rows, or `parts`, a set of rows -> values, whose means add up to the metric
+(wagle/evaluation/cell_values.py).
 
-Notable: kept apart from any model, so a changed definition costs seconds. Left out: averaging over seeds (wagle/reporting/tables.py).
+Notable: kept apart from any model, so a changed definition costs seconds. Left out: averaging over
+seeds (wagle/reporting/tables.py).
 """
 
 import math
@@ -37,16 +40,35 @@ from wagle.evaluation.row_parts import auroc_parts, harmonic_parts, ks_parts
 from wagle.evaluation.score_log import Log
 
 PROTOCOLS = {
-    "wagle": {"truth_ratio": "wagle", "question": "paraphrased", "span": "answer+eos", "rows": None, "family": "wagle"},
-    "wagle-code": {
-        "truth_ratio": "wagle-code", "question": "paraphrased", "span": "last-prompt-token+answer", "rows": None,
+    "wagle": {
+        "truth_ratio": "wagle",
+        "question": "paraphrased",
+        "span": "answer+eos",
+        "rows": None,
         "family": "wagle",
     },
-    "tofu": {"truth_ratio": "tofu", "question": "original", "span": "answer+eos", "rows": 300, "family": "tofu"},
-    "open-unlearning": {
-        "truth_ratio": "open-unlearning", "question": "original", "span": "answer+eos", "rows": None, "family": "tofu",
+    "wagle-code": {
+        "truth_ratio": "wagle-code",
+        "question": "paraphrased",
+        "span": "last-prompt-token+answer",
+        "rows": None,
+        "family": "wagle",
     },
-}  # fmt: skip
+    "tofu": {
+        "truth_ratio": "tofu",
+        "question": "original",
+        "span": "answer+eos",
+        "rows": 300,
+        "family": "tofu",
+    },
+    "open-unlearning": {
+        "truth_ratio": "open-unlearning",
+        "question": "original",
+        "span": "answer+eos",
+        "rows": None,
+        "family": "tofu",
+    },
+}
 
 
 def _mean(values) -> dict:
@@ -56,7 +78,10 @@ def _mean(values) -> dict:
 
 
 def _bootstrap(statistic, *samples, draws: int = 200) -> dict:
-    """Value, bootstrap standard error over rows (fixed seed; each sample resampled by itself) and n of a statistic."""
+    """Value, bootstrap standard error over rows and n of a statistic.
+
+    The seed is fixed, and each sample is resampled by itself.
+    """
     rng = np.random.default_rng(0)
     samples = [np.asarray(sample) for sample in samples]
     values = [
@@ -91,9 +116,11 @@ def _rouge(chosen: list[dict]) -> np.ndarray:
 
 
 def _together(statistics: dict, sizes: tuple[int, ...], draws: int = 200) -> dict[str, float]:
-    """Bootstrap standard errors of statistics of the same rows, and of their plain mean (key ""), all from the same draws.
+    """Bootstrap standard errors of statistics of the same rows, and of their plain mean (key ""),
+    all from the same draws.
 
-    Each statistic maps one index array per sample to a number. Rows are drawn once for all, so what correlates stays so.
+    Each statistic maps one index array per sample to a number. Rows are drawn once for all, so what
+    correlates stays so.
     """
     rng = np.random.default_rng(0)
     found = []
@@ -117,10 +144,12 @@ def _same_rows(name: str, *columns) -> list[np.ndarray]:
 
 
 def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, dict]:
-    """FQ, MIA, 1-FA, 1-Rouge-L and their average, and what stands beside them: KS, and the average with it in FQ's place.
+    """FQ, MIA, 1-FA, 1-Rouge-L and their average, and what stands beside them: KS, and the average
+    with it in FQ's place.
 
-    Standard errors of FQ, KS, MIA and both averages come from one bootstrap over rows. FQ is a p value, which no row has a
-    part of; KS, the largest gap of the same two distributions, has. Where a high p is good, 1 - KS takes FQ's place.
+    Standard errors of FQ, KS, MIA and both averages come from one bootstrap over rows. FQ is a p
+    value, which no row has a part of; KS, the largest gap of the same two distributions, has. Where
+    a high p is good, 1 - KS takes FQ's place.
     """
     sense, splits = switches["truth_ratio"], ("forget_perturbed", "retain_perturbed")
     losses = [split_losses(log, split, switches) for split in splits]
@@ -200,10 +229,12 @@ def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, di
 
 
 def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str, dict]:
-    """The paper's four efficacy numbers, six utilities and both averages, each {value, se, n}; higher is better.
+    """The paper's four efficacy numbers, six utilities and both averages, each {value, se, n};
+    higher is better.
 
-    Beside them stand KS, UE Avg (KS) and the extraction strength of the forget answers, lower is better; no average has it.
-    Accuracy and Rouge-L of a split are of the same rows: UT Avg's standard error is that of the rows' own averages.
+    Beside them stand KS, UE Avg (KS) and the extraction strength of the forget answers, lower is
+    better; no average has it. Accuracy and Rouge-L of a split are of the same rows: UT Avg's
+    standard error is that of the rows' own averages.
     """
     result, per_split, parts = _efficacy(log, generations, switches), [], {}
     strength = memorization(log, switches["rows"], 0.0)["extraction strength"]
@@ -240,7 +271,10 @@ def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str,
 
 
 class SplitLosses(NamedTuple):
-    """Per-row results of one split: mean losses of answer and paraphrase (n,), of perturbed answers (n, K), Rouge-L (n,)."""
+    """Per-row results of one split.
+
+    Mean losses of answer and paraphrase (n,), of perturbed answers (n, K), Rouge-L (n,).
+    """
 
     answer: np.ndarray
     paraphrased: np.ndarray
@@ -251,7 +285,10 @@ class SplitLosses(NamedTuple):
 def split_losses(
     log: Log, split: str, switches: dict, generations: list[dict] | None = None
 ) -> SplitLosses:
-    """One split of a scoring log under a protocol's switches; rows without a paraphrase use the answer itself."""
+    """One split of a scoring log under a protocol's switches.
+
+    Rows without a paraphrase use the answer itself.
+    """
     span, rows = switches["span"], range(log.number(split, switches["rows"]))
     answer, right, wrong = [], [], []
     for row in rows:
@@ -273,10 +310,12 @@ def split_losses(
 def tofu_metrics(
     splits: dict[str, SplitLosses], variant: str, reference: SplitLosses | None = None
 ) -> dict[str, dict]:
-    """TOFU's forget quality (needs the retrained model's forget split) and model utility with its parts.
+    """TOFU's forget quality (needs the retrained model's forget split) and model utility with its
+    parts.
 
-    `splits` maps forget, retain, real authors and world facts to their losses; `variant` is tofu or open-unlearning. Model
-    utility needs Rouge-L of every split but forget. Each result is {value, se, n} and, for means, rows.
+    `splits` maps forget, retain, real authors and world facts to their losses; `variant` is tofu or
+    open-unlearning. Model utility needs Rouge-L of every split but forget. Each result is {value,
+    se, n} and, for means, rows.
     """
     result: dict[str, dict] = {}
     ratios = {
@@ -314,7 +353,10 @@ def tofu_metrics(
 
 
 def _utility_parts(names: list[str], rows: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Model utility's parts by split; the three metrics of a split are of the same rows and are added up."""
+    """Model utility's parts by split.
+
+    The three metrics of a split are of the same rows and are added up.
+    """
     parts: dict[str, np.ndarray] = {}
     for name, share in zip(names, harmonic_parts(rows), strict=True):
         split = next(split for split in UTILITY_SPLITS.values() if name.startswith(split))
@@ -363,10 +405,12 @@ def membership_scores(log: Log) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def membership(log: Log, reference: Log | None) -> dict[str, dict]:
-    """AUROC of the four attacks, forget rows (members) labelled 0, holdout rows 1, and privleak against the retrained model.
+    """AUROC of the four attacks, forget rows (members) labelled 0, holdout rows 1, and privleak
+    against the retrained model.
 
-    1: forget rows are told apart as members; 0.5: they look like rows that were never seen. privleak is left out where
-    the retrained model's AUROC is 1, by whose distance from 1 it divides.
+    1: forget rows are told apart as members; 0.5: they look like rows that were never seen.
+    privleak is left out where the retrained model's AUROC is 1, by whose distance from 1 it
+    divides.
     """
     result = {
         f"MIA {name}": _bootstrap(auroc, *pair)
@@ -388,9 +432,11 @@ def membership(log: Log, reference: Log | None) -> dict[str, dict]:
 def evaluate(
     protocol: str, columns: dict, generations: list[dict], reference: dict | None = None
 ) -> dict[str, dict]:
-    """All metrics of one model under `protocol`: {metric: {value, se, n}}, means also with `rows`, their per-row values.
+    """All metrics of one model under `protocol`: {metric: {value, se, n}}, means also with `rows`,
+    their per-row values.
 
-    `reference` is the retrained model's scoring log (TOFU's forget quality). Raises WagleError for an unknown protocol.
+    `reference` is the retrained model's scoring log (TOFU's forget quality). Raises WagleError for
+    an unknown protocol.
     """
     if protocol not in PROTOCOLS:
         raise WagleError(f"protocol {protocol!r}", f"one of {', '.join(PROTOCOLS)}")
@@ -416,6 +462,8 @@ def without_rows(result: dict[str, dict]) -> dict[str, dict]:
 
 
 def only_rows(result: dict[str, dict]) -> dict[str, list[float] | dict[str, list[float]]]:
-    """Per-row values of the metrics of `result`, a list for a mean, lists by set of rows elsewhere: what is compared."""
+    """Per-row values of the metrics of `result`, a list for a mean, lists by set of rows elsewhere:
+    what is compared.
+    """
     rows = {name: entry.get("rows", entry.get("parts")) for name, entry in result.items()}
     return {name: values for name, values in rows.items() if values is not None}

