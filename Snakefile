@@ -29,6 +29,11 @@ include: "rules/paper.smk"
 include: "rules/prefetch.smk"
 
 
+if "tuning" in config:
+
+    include: "rules/tuning.smk"
+
+
 rule all:
     default_target: True
     input:

@@ -79,11 +79,7 @@ rule score:
 
 rule mask:
     input:
-        unpack(
-            lambda w: inputs(
-                scores=(f"scores/{w.selection}/{w.draw}", "scores.safetensors"), model=TARGET
-            )
-        ),
+        unpack(mask_inputs),
     output:
         mask=f"{R}/masks/{{selection}}/{{draw}}/ratio-{{ratio}}/mask.safetensors",
         density=f"{R}/masks/{{selection}}/{{draw}}/ratio-{{ratio}}/density.csv",
@@ -99,7 +95,7 @@ rule mask:
         mem_mb=resource("mask", "mem_mb"),
         runtime=resource("mask", "minutes"),
     params:
-        select=lambda w: identity.constant(score_module(w.selection), "SELECT", "global"),
+        select=ranking,
         code=code("mask.py"),
     script:
         "../workflow/scripts/mask.py"

@@ -39,6 +39,7 @@ SPLITS = sorted(config["data"]["splits"])
 METHODS, SELECTIONS, FIGURES = config["methods"], config["selections"], config["figures"]
 PROTOCOLS = config["evaluation"]["protocols"]
 CLASSIFIER = config["evaluation"].get("classifier")
+TRIALS = [cell.id for cell in grid.all_trials(config)]
 EVALUATIONS, OTHER_TEMPLATES = templates.folders(config), templates.others(config)
 KEPT = [
     cell.id for cell in CELLS for pattern in config["keep"] if fnmatch.fnmatch(cell.id, pattern)
@@ -71,7 +72,7 @@ wildcard_constraints:
     draw=r"all|seed-\d+",
     selection=r"[\w-]+(@gamma-[^/]+)?",
     ratio=r"[0-9.e-]+",
-    cell=r"original|retrained|[^/]+/[^/]+/ratio-[^/]+/seed-\d+",
+    cell=r"original|retrained|[^/]+/[^/]+/(tuned|ratio-[^/]+(/lr-[^/]+)?)/seed-\d+",
     protocol="|".join(PROTOCOLS),
 
 
@@ -242,6 +243,22 @@ def score_module(selection):
     return plugins.score_module(name_of(selection), SELECTIONS[name_of(selection)])
 
 
+def ranking(wildcards):
+    """How weights are ranked: the score's SELECT, and whether its rows keep to an exact total."""
+    matched = SELECTIONS[name_of(wildcards.selection)].get("matched")
+    select = identity.constant(score_module(wildcards.selection), "SELECT", "global")
+    return f"{select}-matched" if matched else select
+
+
+def mask_inputs(wildcards):
+    return mask_files(wildcards)
+
+
+def mask_files(wildcards, **more):
+    scores = (f"scores/{wildcards.selection}/{wildcards.draw}", "scores.safetensors")
+    return inputs(scores=scores, model=TARGET, **more)
+
+
 # --- inputs and params of unlearning.smk ---
 
 
@@ -263,6 +280,7 @@ def unlearn_inputs(wildcards):
     cell = the_cell(wildcards)
     refuses = identity.constant(objective_of(wildcards), "FORGET_LABELS") == "refusal"
     mask = {"mask": (grid.mask_folder(config, cell), "mask.safetensors")} if cell.has_mask else {}
+    mask |= {"point": point_of(cell.group)} if cell.tuned else {}
     return inputs(model=TARGET, **mask, **rows("forget", "retain", *["refusals"] * refuses))
 
 
@@ -277,6 +295,10 @@ def unlearn_config(wildcards):
     }
     if "lr" in selection:
         method["lr"] = selection["lr"]
+    if cell.tuned:  # its rate is in its pick
+        del method["lr"]
+    elif cell.lr is not None:
+        method["lr"] = cell.lr
     adapters = {
         key: selection[key]
         for key in ("r", "alpha", "dropout", "target_modules")
@@ -298,7 +320,64 @@ def evaluation_precision():
     return options.get("scoring", options.get("harness", {})).get("precision", "fp32")
 
 
+# --- inputs and params of tuning.smk ---
+
+
+def point_of(group):
+    return f"tuning/picks/{group}", "point.json"
+
+
+def trials_of(wildcards):
+    group = next(
+        group
+        for group in grid.groups(config)
+        if group.group == f"{wildcards.method}/{wildcards.selection}"
+    )
+    return grid.trial_cells(config, group)
+
+
+def trial_files(names, file="metrics.json"):
+    return [(f"tuning/metrics/{name}", file) for name in names]
+
+
+def pick_inputs(wildcards):
+    return inputs(
+        trials=trial_files(trial.id for trial in trials_of(wildcards)),
+        baseline=trial_files([tuning_baseline()])[0],
+    )
+
+
+def tuning_baseline():
+    """The baseline that the rule's constraint compares with."""
+    return next(iter(config["tuning"]["rule"]["subject_to"].values()))["of"]
+
+
+def tuned_mask_inputs(wildcards):
+    return mask_files(wildcards, point=point_of(f"{wildcards.method}/{wildcards.selection}"))
+
+
+def tuning_inputs(wildcards):
+    """Metrics and per-row values of baselines and trials, and the picks."""
+    names = [*(cell.id for cell in grid.baselines(config)), *TRIALS]
+    return inputs(
+        metrics=trial_files(names),
+        rows=trial_files(names, "rows.json"),
+        points=[point_of(group.group) for group in grid.groups(config)],
+    )
+
+
+def tuning_tables(*names):
+    """Tables of the tuning, for what shows them; nothing without tuning."""
+    return {name: ("tables/tuning", f"{name}.csv") for name in names if "tuning" in config}
+
+
 # --- inputs and params of evaluation.smk and suites.smk ---
+
+
+def row_side(side):
+    """Which of the evaluated rows count, as a param, where trials have rows of their own."""
+    rows_of_trials = config.get("tuning", {}).get("rows")
+    return {"side": fixed(canonical(rows_of_trials | {"side": side}))} if rows_of_trials else {}
 
 
 def evaluated_roles():

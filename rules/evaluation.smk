@@ -71,11 +71,11 @@ if OTHER_TEMPLATES:
             f"{R}/logs/evaluate/{{template}}/{{cell}}.log",
         benchmark:
             f"{R}/benchmarks/evaluate/{{template}}/{{cell}}.tsv"
+        wildcard_constraints:
+            template="|".join(OTHER_TEMPLATES),
         params:
             config=lambda w: evaluation_config(OTHER_TEMPLATES[w.template]),
             code=code("evaluate.py"),
-        wildcard_constraints:
-            template="|".join(OTHER_TEMPLATES),
 
 
 rule metrics:
@@ -103,6 +103,7 @@ rule metrics:
         mem_mb=4000,
         runtime=20,
     params:
+        **row_side("reported"),
         task=config["task"],
         protocols=fixed(canonical([[p, templates.of_protocol(config, p)] for p in PROTOCOLS])),
         templates=fixed(canonical(list(EVALUATIONS))),

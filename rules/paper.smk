@@ -28,6 +28,13 @@ OTHER_TABLES = {
 }
 
 
+if "tuning" in config:
+    OTHER_TABLES["tuning"] = outputs_of(
+        "tables/tuning",
+        *[f"{n}.{kind}" for n in ("trials", "points", "matched") for kind in ("csv", "md", "tex")],
+    )
+
+
 rule collect:
     input:
         unpack(
@@ -59,7 +66,13 @@ rule collect:
 
 rule table:
     input:
-        unpack(fixed_inputs(metrics=COLLECTED, rows=row_values(claim_cells()["table"]))),
+        unpack(
+            fixed_inputs(
+                metrics=COLLECTED,
+                rows=row_values(claim_cells()["table"]),
+                **tuning_tables("points"),
+            )
+        ),
     output:
         wide=report(
             f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.csv",
@@ -105,6 +118,7 @@ rule claims:
                 metrics=COLLECTED,
                 rows=row_values(claim_cells()["rows"]),
                 densities=densities.mask_tables(config, density_options()),
+                **tuning_tables("matched"),
             )
         ),
     output:
@@ -248,6 +262,7 @@ rule report:
                 ],
                 claims=("tables/claims", "claims.csv"),
                 timing=("tables/table4", "table4.csv"),
+                **tuning_tables("points", "matched", "trials"),
                 figures=[(f"figures/{name}", f"{name}.svg") for name in FIGURES],
                 **{
                     name: ("tables/examples", f"{name}.csv")

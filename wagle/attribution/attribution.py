@@ -152,7 +152,8 @@ def write_masks(
     paths: where the masks go, one for each ratio (the share of weights to update).
     select: `global` is one ranking over all parameters, with exactly k weights selected. `rows` is
         a ranking per output row of each scored weight; every other parameter is selected whole, and
-        the header's k counts all of them.
+        the header's k counts all of them. `rows-matched` is the same ranking with exactly k weights
+        selected: every other parameter is frozen whole, and rows share k by their widths.
     origin: further entries of the masks' headers.
 
     Returns for each mask the rows {parameter, selected, size}.
@@ -168,6 +169,10 @@ def write_masks(
             return tensors.stream(scores, shapes)
 
         packed_masks = topk.packed(stream, topk.thresholds(stream, ks))
+    elif select == "rows-matched":
+        ks = [topk.budget(ratio, sum(sizes.values())) for ratio in ratios]
+        scored = {name: shapes[name] for name in tensors.names(scores, shapes)}
+        packed_masks = _matched_row_masks(scores, scored, shapes, ks)
     elif select == "rows":
         scored = set(tensors.names(scores, shapes))
         ks = [
@@ -179,7 +184,7 @@ def write_masks(
         ]
         packed_masks = _row_masks(scores, scored, shapes, ratios)
     else:
-        raise WagleError(f"SELECT = {select!r}", "'global' or 'rows'")
+        raise WagleError(f"SELECT = {select!r}", "'global', 'rows' or 'rows-matched'")
     headers = [
         origin | {"ratio": repr(float(ratio)), "k": k, "ties": "flat-index"}
         for ratio, k in zip(ratios, ks, strict=True)
@@ -201,3 +206,16 @@ def _row_masks(
             yield name, topk.packed_rows(score, ratios)
         else:
             yield name, [masks.pack(torch.ones(shape, dtype=torch.bool))] * len(ratios)
+
+
+def _matched_row_masks(
+    scores: str | Path, scored: dict[str, list[int]], shapes: dict[str, list[int]], ks: list[int]
+) -> Iterator[tuple[str, list[masks.Packed]]]:
+    """(name, a mask for each of `ks`) of each parameter; what is not scored is frozen."""
+    budgets = [topk.row_budgets(scored, k) for k in ks]
+    for name, shape in shapes.items():
+        if name in scored:
+            _, score = next(tensors.stream(scores, [name]))
+            yield name, topk.packed_row_counts(score, [counts[name] for counts in budgets])
+        else:
+            yield name, [masks.pack(torch.zeros(shape, dtype=torch.bool))] * len(ks)

@@ -15,8 +15,11 @@ bf16 is its own upper word and needs no second pass. Tensors on a GPU are counte
 Left out: big-endian machines. fp16 and fp64 are converted to fp32 first.
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -168,36 +171,83 @@ def packed_rows(score: torch.Tensor, ratios: list[float]) -> list[Packed]:
 
     Raises WagleError for a NaN or infinite score.
     """
-    width = score.shape[1]
-    ks = [budget(ratio, width) for ratio in ratios]
-    rows = max(8, PIECE // max(1, width) // 8 * 8)  # whole bytes for each block
+    height, width = score.shape
+    return packed_row_counts(score, [np.full(height, budget(ratio, width)) for ratio in ratios])
+
+
+def packed_row_counts(score: torch.Tensor, counts: list[np.ndarray]) -> list[Packed]:
+    """For each of `counts`, shape (out,), the mask of a score of shape (out, in).
+
+    In row i the counts[i] largest of |score| are selected, ties to the lower index.
+
+    Raises WagleError for a NaN or infinite score.
+    """
+    rows = max(8, PIECE // max(1, score.shape[1]) // 8 * 8)  # whole bytes for each block
+    pieces = [
+        (piece, [count[i * rows : (i + 1) * rows] for count in counts])
+        for i, piece in enumerate(score.detach().cpu().split(rows))
+    ]
     with workers() as pool:
-        blocks = list(
-            pool.map(lambda block: _pack_rows(block, ks), score.detach().cpu().split(rows))
-        )
+        blocks = list(pool.map(lambda piece: _pack_rows(*piece), pieces))
     return [
         Packed(np.concatenate([b[i].bits for b in blocks]), sum(b[i].selected for b in blocks))
-        for i in range(len(ks))
+        for i in range(len(counts))
     ]
 
 
-def _pack_rows(block: torch.Tensor, ks: list[int]) -> list[Packed]:
+def _pack_rows(block: torch.Tensor, counts: list[np.ndarray]) -> list[Packed]:
     size = np.abs(block.float().numpy())
     if not np.isfinite(size).all():
         raise WagleError("a row-wise score has NaN or Inf", "finite scores")
     width = size.shape[1]
-    ranks = sorted({width - k for k in ks if k})
+    ranks = sorted({width - int(k) for ks in counts for k in np.unique(ks) if k})
     ordered = np.partition(size, ranks, axis=1) if ranks else size
     result = []
-    for k in ks:
-        mask = np.zeros(size.shape, bool)
-        if k:
-            limit = ordered[:, [width - k]]
-            mask = size > limit
-            ties = size == limit
-            mask |= ties & (ties.cumsum(1) <= k - mask.sum(1, keepdims=True))
+    for ks in counts:
+        k = ks[:, None]
+        limit = np.take_along_axis(ordered, np.minimum(width - k, width - 1), axis=1)
+        limit[k == 0] = np.inf
+        mask = size > limit
+        ties = size == limit
+        mask |= ties & (ties.cumsum(1) <= k - mask.sum(1, keepdims=True))
         result.append(pack(mask))
     return result
+
+
+def row_budgets(shapes: dict[str, list[int]], total: int) -> dict[str, np.ndarray]:
+    """How many of `total` weights each row of matrices of `shapes` gets: name -> counts, (out,).
+
+    The counts add up to `total`, and a larger total lowers none. They follow the rows' widths by
+    the divisor method of Webster: a row's j-th weight has rank (j - 1/2) / width, and the `total`
+    lowest ranks are given out, of equal ones those of the earlier rows.
+    Source: Balinski and Young, Fair Representation (1982), on house-monotone apportionment.
+
+    Raises WagleError when there are fewer than `total` weights.
+    """
+    heights = Counter()
+    for height, width in shapes.values():
+        heights[width] += height
+    available = sum(height * width for width, height in heights.items())
+    if total > available:
+        raise WagleError(
+            f"{total} weights to select, but the linear layers have {available}", "a lower ratio"
+        )
+    ranks = sorted((Fraction(2 * j - 1, 2 * w), w) for w in heights for j in range(1, w + 1))
+    whole, extra, left = Counter(), set(), total
+    for _, tied in itertools.groupby(ranks, key=lambda pair: pair[0]):
+        widths = [width for _, width in tied]
+        seats = sum(heights[width] for width in widths)
+        if seats > left:
+            extra = set(widths)
+            break
+        whole.update(widths)
+        left -= seats
+    counts = {}
+    for name, (height, width) in shapes.items():
+        more = min(left, height) if width in extra else 0
+        counts[name] = whole[width] + (np.arange(height) < more)
+        left -= more
+    return counts
 
 
 # --- one chunk at a time: on a CPU in numpy, on a GPU in torch ---

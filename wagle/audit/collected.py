@@ -80,6 +80,7 @@ def cell_of(row: dict) -> Cell:
             ratio=float(row["ratio"]) if row["ratio"] else None,
             gamma=float(row["gamma"]) if row["gamma"] else None,
             seed=int(row["seed"]) if row["seed"] else None,
+            tuned=row.get("tuned") == "True",
         )
     except ValueError as error:
         raise WagleError(f"a row of the collected metrics is malformed: {error}") from None

@@ -13,4 +13,6 @@ def run(options) -> None:
     from wagle.experiment import config, grid
 
     settings = config.load(options.config)
-    print(f"{options.config}: valid, {len(grid.all_cells(settings))} cells")
+    trials = len(grid.all_trials(settings))
+    more = f", {trials} tuning trials" if trials else ""
+    print(f"{options.config}: valid, {len(grid.all_cells(settings))} cells{more}")

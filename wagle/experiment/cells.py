@@ -19,6 +19,8 @@ class Cell:
     """One evaluated model.
 
     A baseline has only a method, its own name. The selections dense and lora have no ratio.
+    `lr` is a tuning trial's learning rate; other cells have their method's or selection's own.
+    A `tuned` cell takes ratio and learning rate from the outcome of its tuning (docs/tuning.md).
     """
 
     method: str
@@ -26,14 +28,22 @@ class Cell:
     ratio: float | None = None
     gamma: float | None = None
     seed: int | None = None
+    lr: float | None = None
+    tuned: bool = False
 
     @property
     def id(self) -> str:
         """Its path below a stage's folder, such as `npo/wagle@gamma-1e-06/ratio-0.8/seed-0`."""
         if self.method in BASELINES:
             return self.method
-        selection = selection_id(self.selection, self.gamma)
-        return f"{self.method}/{selection}/ratio-{ratio_id(self.ratio)}/seed-{self.seed}"
+        point = "tuned" if self.tuned else f"ratio-{ratio_id(self.ratio)}"
+        trial = "" if self.lr is None else f"/lr-{float(self.lr)!r}"
+        return f"{self.group}/{point}{trial}/seed-{self.seed}"
+
+    @property
+    def group(self) -> str:
+        """Method and selection: what is tuned together."""
+        return f"{self.method}/{selection_id(self.selection, self.gamma)}"
 
     @property
     def has_mask(self) -> bool:
@@ -45,17 +55,19 @@ class Cell:
         """The cell with this id. Raises ValueError for any other text."""
         if cell_id in BASELINES:
             return cls(cell_id)
-        pattern = r"([^/]+)/([^/@]+)(?:@gamma-([^/]+))?/ratio-([^/]+)/seed-(\d+)"
-        match = re.fullmatch(pattern, cell_id)
+        point = r"(?:tuned|ratio-([^/]+)(?:/lr-([^/]+))?)"
+        match = re.fullmatch(rf"([^/]+)/([^/@]+)(?:@gamma-([^/]+))?/{point}/seed-(\d+)", cell_id)
         if not match:
             raise ValueError(f"{cell_id!r} is not a cell's id")
-        method, selection, gamma, ratio, seed = match.groups()
+        method, selection, gamma, ratio, lr, seed = match.groups()
         return cls(
             method,
             selection,
-            None if ratio == "all" else float(ratio),
+            float(ratio) if ratio and ratio != "all" else None,
             gamma and float(gamma),
             int(seed),
+            lr and float(lr),
+            ratio is None,
         )
 
 

@@ -31,6 +31,8 @@ def check_references(config: dict, name: str) -> None:
     _check_book(config, name)
     _check_split_sources(config, name)
     _check_figures(config, name)
+    if "tuning" in config:
+        _check_tuning(config, task, name)
 
 
 def _check_selections(config: dict, name: str) -> None:
@@ -40,6 +42,11 @@ def _check_selections(config: dict, name: str) -> None:
         keywords = identity.keyword_options(score_module(selection, options), "score")
         where = f"{name}: selections.{selection}"
         _check_known(f"{where}.options", options.get("options", {}), {"gamma", *keywords})
+        rowwise = identity.constant(score_module(selection, options), "SELECT") == "rows"
+        if options.get("matched") and not rowwise:
+            raise WagleError(
+                f"{where}.matched is true, but its score is not row-wise", "SELECT = 'rows'"
+            )
         if "gamma" in keywords and "gamma" not in options:
             raise WagleError(f"{where} has no gamma", "a number, such as 1.0e-6 (paper, TOFU)")
 
@@ -189,12 +196,47 @@ def _check_figures(config: dict, name: str) -> None:
                 raise WagleError(
                     f"{name}: {where}.{key} repeats a value: {options[key]}", "each value once"
                 )
+    if "trade_off" in config["figures"] and "tuning" not in config:
+        raise WagleError(f"{name}: figures.trade_off shows trials", "a block tuning")
     sweep = config["figures"].get("gamma_sweep")
     if sweep and "gamma" not in config["selections"][sweep["selection"]]:
         raise WagleError(
             f"{name}: figures.gamma_sweep.selection {sweep['selection']!r} has no gamma",
             "a selection with one",
         )
+
+
+def _check_tuning(config: dict, task: Task, name: str) -> None:
+    """Trials share no seed with reported cells, and their rule and rows fit the task."""
+    tuning, where = config["tuning"], f"{name}: tuning"
+    used = {
+        "seeds": config["seeds"],
+        **{f"figures.{k}.seeds": o.get("seeds", []) for k, o in config["figures"].items()},
+    }
+    for key, seeds in used.items():
+        if shared := set(tuning["seeds"]) & set(seeds):
+            raise WagleError(
+                f"{where}.seeds and {key} share {', '.join(map(str, sorted(shared)))}",
+                "seeds that no reported cell uses",
+            )
+    rule = tuning["rule"]
+    metrics = [metric for group in task.layouts["wagle"].values() for metric in group]
+    for metric in (rule["maximise"], *rule["subject_to"]):
+        if metric not in metrics:
+            _raise_unknown(f"{where}.rule", metric, metrics)
+        if metric in task.lower_is_better:
+            raise WagleError(f"{where}.rule names {metric}, which is better when it is lower")
+    for constraint in rule["subject_to"].values():
+        if constraint["of"] == "retrained" and "retrained" not in config["models"]:
+            raise WagleError(f"{where}.rule compares with retrained", "a models.retrained")
+    if "rows" in tuning and not task.scoring_log:
+        raise WagleError(f"{where}.rows is given, but the task is {config['task']}", "task tofu")
+    for key, options in config["selections"].items():
+        if "lr" in options:
+            raise WagleError(
+                f"{name}: selections.{key}.lr is given, and its rate is tuned",
+                do="remove it; tuning.lrs and tuning.lrs_without_ratio hold the rates",
+            )
 
 
 def _check_figure_names(config: dict, where: str, options: dict) -> None:

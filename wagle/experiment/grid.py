@@ -6,6 +6,8 @@ Notable: standard library only, because Snakemake enumerates the grid on every s
 a cell is, and its id (cells.py).
 """
 
+from dataclasses import replace
+
 from wagle.experiment import figures
 from wagle.experiment.cells import BASELINES, WITHOUT_SCORE, Cell, ratio_id, selection_id
 from wagle.experiment.plugins import score_module
@@ -27,9 +29,12 @@ def make_cell(
 ) -> Cell:
     """The cell of `method` with `selection` at `ratio` and `gamma`.
 
-    Without them, the method's own ratio and the selection's own gamma.
+    Without them, the tuned cell where the experiment has tuning; else the method's own ratio and
+    the selection's own gamma.
     """
     options = config["selections"][selection]
+    if "tuning" in config and ratio is None and gamma is None:
+        return Cell(method, selection, None, options.get("gamma"), seed, tuned=True)
     if selection in WITHOUT_SCORE:
         return Cell(method, selection, None, None, seed)
     ratio = config["methods"][method]["ratio"] if ratio is None else ratio
@@ -86,6 +91,34 @@ def all_cells(config: dict) -> list[Cell]:
     return list(dict.fromkeys(cells))
 
 
+def groups(config: dict) -> list[Cell]:
+    """What is tuned together, each as a cell without point and seed: every method x selection."""
+    return [
+        Cell(method, selection, gamma=options.get("gamma"))
+        for method in config["methods"]
+        for selection, options in config["selections"].items()
+        if "tuning" in config
+    ]
+
+
+def trial_cells(config: dict, group: Cell) -> list[Cell]:
+    """The trials of one group: every point of its grid with every tuning seed."""
+    tuning = config["tuning"]
+    points = [(None, lr) for lr in tuning["lrs_without_ratio"]]
+    if group.has_mask:
+        points = [(ratio, lr) for ratio in tuning["ratios"] for lr in tuning["lrs"]]
+    return [
+        replace(group, ratio=ratio, lr=lr, seed=seed)
+        for ratio, lr in points
+        for seed in tuning["seeds"]
+    ]
+
+
+def all_trials(config: dict) -> list[Cell]:
+    """Every trial of the experiment; none without tuning."""
+    return [trial for group in groups(config) for trial in trial_cells(config, group)]
+
+
 def needs(config: dict, selection: str) -> tuple[str, ...]:
     """What the score of `selection` reads: its module's NEEDS.
 
@@ -107,4 +140,6 @@ def mask_folder(config: dict, cell: Cell) -> str:
     """Folder of a cell's mask below the results folder."""
     selection = selection_id(cell.selection, cell.gamma)
     draw = draw_name(config, cell.selection, cell.seed)
+    if cell.tuned:
+        return f"masks/{selection}/{draw}/tuned/{cell.method}"
     return f"masks/{selection}/{draw}/ratio-{ratio_id(cell.ratio)}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wagle.experiment import grid, templates
-from wagle.experiment.cells import WITHOUT_SCORE
+from wagle.experiment.cells import WITHOUT_SCORE, Cell
 from wagle.experiment.config import training_gpus
 from wagle.experiment.model_shape import Shape, shape
 from wagle.experiment.splits import split_entries
@@ -143,6 +143,11 @@ def stages(config: dict, tokens: int) -> list[Stage]:
     ]
 
 
+def _all_runs(config: dict) -> list[Cell]:
+    """Every evaluated model: the cells, and the tuning's trials."""
+    return grid.all_cells(config) + grid.all_trials(config)
+
+
 def _finetuning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     models, n = config["models"], model.parameters
     n_jobs = sum(
@@ -178,13 +183,14 @@ def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
         for selection in config["selections"]
         if selection not in WITHOUT_SCORE
     )
+    seeds = {*config["seeds"], *config.get("tuning", {}).get("seeds", [])}
     checkpointed = attribution.get("activation_checkpointing", False)
     precision = attribution["precision"]
     batch = min(attribution["token_budget"], forget_tokens)
     weights = n * (BYTES[precision] + 4)  # the model, and its gradient in fp32
     return Stage(
         name="gradients",
-        n_jobs=1 + (len(config["seeds"]) if reads_retain else 0),
+        n_jobs=1 + (len(seeds) if reads_retain else 0),
         flops=(8 if checkpointed else 6) * n * forget_tokens,
         gpu_memory=weights + _batch(model, batch, "none", precision, checkpointed),
         host_memory=weights,
@@ -195,7 +201,7 @@ def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
 def _selection(config: dict, model: Shape) -> list[Stage]:
     """Scores and masks: a score reads the weights and two gradients, a mask its score thrice."""
     n = model.parameters
-    masked = [cell for cell in grid.all_cells(config) if cell.has_mask]
+    masked = [cell for cell in _all_runs(config) if cell.has_mask]
     masks = {grid.mask_folder(config, cell) for cell in masked}
     scores = {
         (cell.selection, cell.gamma, grid.draw_name(config, cell.selection, cell.seed))
@@ -218,7 +224,7 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
         unlearning["autocast"],
     )
     steps: dict[str, list[int]] = {}  # of each cell, by precision
-    for cell in grid.all_cells(config):
+    for cell in _all_runs(config):
         if cell.seed is not None:
             method = config["methods"][cell.method]
             policy = method.get("precision", unlearning["precision"])
@@ -294,7 +300,7 @@ def _evaluation(config: dict, model: Shape, tokens: int) -> Stage:
     logits = scoring.get("token_budget", tokens) * model.vocabulary * (width + 4)
     return Stage(
         name="evaluate",
-        n_jobs=len(grid.all_cells(config)) * len(templates.folders(config)),
+        n_jobs=len(_all_runs(config)) * len(templates.folders(config)),
         flops=2 * n * (texts * tokens + prompts * (tokens + new_tokens)),
         traffic=batches * new_tokens * (width * n + cache),
         gpu_memory=width * n + max(cache, logits),
@@ -311,6 +317,7 @@ def as_text(config: dict, name: str, *, tokens: int, fraction: float, disk_speed
     """
     n, schedule = shape(config).parameters, stages(config, tokens)
     cells, splits = grid.all_cells(config), config["data"]["splits"]
+    trials = len(grid.all_trials(config))
     unknown = [role for role in splits if role != "refusals" and not rows(config, role).known]
     assumed = [
         f"{tokens} tokens a text",
@@ -319,7 +326,8 @@ def as_text(config: dict, name: str, *, tokens: int, fraction: float, disk_speed
     ]
     assumed += [f"{ASSUMED_ROWS} rows each in {', '.join(unknown)}"] if unknown else []
     lines = [
-        f"{name}: {n:,} weights, {len(cells)} cells, {len(config['seeds'])} seeds",
+        f"{name}: {n:,} weights, {len(cells)} cells, {len(config['seeds'])} seeds"
+        + (f", {trials} tuning trials" if trials else ""),
         f"assumed: {', '.join(assumed)}",
         f"{'stage':24s} {'jobs':>5s} {'TFLOP':>10s} {'GPU GB':>7s} {'host GB':>8s} {'disk GB':>8s}"
         "  fits",

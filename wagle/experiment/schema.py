@@ -17,6 +17,7 @@ from wagle.errors import WagleError
 from wagle.experiment.schema_inputs import Data, Models
 from wagle.experiment.schema_results import Evaluation, Examples, Figures, Resources
 from wagle.experiment.schema_training import Attribution, Methods, Selections, Unlearning
+from wagle.experiment.schema_tuning import Tuning
 from wagle.experiment.schema_types import (
     Block,
     Distinct,
@@ -80,6 +81,10 @@ class Experiment(Block):
         " cells, and no other cell runs again."
     )
     unlearning: Unlearning = key("What all methods share.")
+    tuning: Tuning = optional(
+        "The search for each method's and selection's learning rate and ratio (docs/tuning.md).",
+        "every cell takes its method's own",
+    )
     evaluation: Evaluation = key("What is measured.")
     figures: Figures = key("Figures besides the main table.")
     examples: Examples = optional("Tables of example answers.", "no such table")

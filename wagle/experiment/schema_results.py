@@ -200,6 +200,10 @@ class PrecisionFigure(Block):
     selections: DistinctNames = key("Selections.", FIGURE)
 
 
+class TradeOff(Block):
+    """Utility against efficacy of every trial. It needs the block tuning, and has no keys."""
+
+
 class UserFigure(Block):
     """A figure of your own. Every further key is an option of its module."""
 
@@ -220,6 +224,7 @@ class Figures(Block):
     density_module: Density = optional("Fig. 2: density by kind of module.", "not drawn")
     density_layer: Density = optional("Fig. A2: density by layer.", "not drawn")
     precision: PrecisionFigure = optional("Precision against learning rate.", "not drawn")
+    trade_off: TradeOff = optional("Utility against efficacy of the tuning's trials.", "not drawn")
 
 
 class Examples(Block):

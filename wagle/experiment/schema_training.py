@@ -80,6 +80,12 @@ class Selection(Block):
         SCORES,
     )
     options: Options = optional("Further options of the score.", "the score's own", SCORES)
+    matched: bool = optional(
+        "Whether a row-wise selection keeps to the ratio. All weights outside linear layers are"
+        " then frozen, and the rows share exactly ratio * n weights.",
+        "false: all weights outside linear layers change besides",
+        "A change re-runs this selection's masks and cells.",
+    )
     lr: Positive = optional(
         "Peak learning rate of this selection's cells.",
         "the method's",

@@ -19,6 +19,7 @@ STYLES = [
     ("#CC79A7", "D", ":"),
     ("#E69F00", "v", "-"),
 ] * 4
+MORE_COLOURS = ("#56B4E9", "#000000", "#999999")  # of the same palette, and a grey
 HATCHES = ["", "//", "..", "xx"]
 EFFICACY, EFFICACY_LABEL = "UE Avg", "UE Avg (unlearning efficacy)"
 
@@ -26,6 +27,12 @@ EFFICACY, EFFICACY_LABEL = "UE Avg", "UE Avg (unlearning efficacy)"
 def metric_labels(params: dict) -> dict[str, str]:
     """Axis labels of efficacy and of the task's utility."""
     return {EFFICACY: EFFICACY_LABEL, params["utility"]: params["utility_label"]}
+
+
+def many_styles() -> list[tuple[str, str, str]]:
+    """(colour, marker, line) for more than five lines; each of the first eight has its colour."""
+    more = zip(MORE_COLOURS, "X<h", ("--", "-.", ":"), strict=True)
+    return [*STYLES[:5], *more, *STYLES[5:]]
 
 
 def averages(frame: pd.DataFrame, utility: str) -> pd.DataFrame:

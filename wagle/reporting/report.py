@@ -20,6 +20,12 @@ PROTOCOLS = {
     "open-unlearning": "open-unlearning's definitions",
 }
 
+TUNING = (
+    "Picked points",
+    "Selections at equal efficacy or utility",
+    "Every trial",
+)
+
 
 def inline_svg(svg: str, number: int) -> str:
     """An SVG for inlining: no XML prologue, and its ids made unique among the page's figures."""
@@ -36,12 +42,14 @@ def page(
     claims: pd.DataFrame,
     timing: pd.DataFrame,
     examples: list[pd.DataFrame],
+    tuned: list[pd.DataFrame] | None = None,
     figures: list[str],
 ) -> str:
     """The page as text.
 
     `about` holds experiment, about, protocols and captions. `summaries` and `published` have one
-    frame a protocol. `examples` are the answers in long form and the refusals, or nothing.
+    frame a protocol. `tuned` are the picked points, the matched comparisons and the trials, or
+    nothing. `examples` are the answers in long form and the refusals, or nothing.
     `figures` are SVG texts in the order of the captions.
     """
     main_tables = [
@@ -72,6 +80,9 @@ def page(
         tables=main_tables,
         claims=frames.html(claims),
         timing=frames.html(timing),
+        tuned=[
+            (title, frames.html(frame)) for title, frame in zip(TUNING, tuned or [], strict=False)
+        ],
         examples=titled,
         figures=[
             (caption, inline_svg(svg, number))

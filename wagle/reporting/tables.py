@@ -26,6 +26,7 @@ from wagle.reporting.frames import label
 Layout = Mapping[str, Sequence[str]]
 KEYS = ["method", "selection", "ratio", "gamma", "seed"]
 COLUMNS = ["experiment", "task", *KEYS, "protocol", "metric", "value"]
+POINT = "tuned point"
 SHARE = "share updated"
 EFFICACY = "Unlearning efficacy"  # the group of columns in which over-unlearning is marked
 BEYOND = "beyond Retrained by more than two standard errors: over-unlearning"
@@ -139,20 +140,25 @@ def _number_text(value: float) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A table's row: method, selection, share of updated weights, an entry or None a metric."""
+    """A table's row: method, selection, share of updated weights, an entry or None a metric.
+
+    `point` is its tuned point in words; None in a table without tuning.
+    """
 
     method: str
     selection: str
     share: float | None
     entries: dict[str, Entry | None]
+    point: str | None = None
 
     def names(self) -> list[str]:
         return [label(self.method), label(self.selection) if self.selection else ""]
 
     def texts(self, style: Style) -> list[str]:
-        """The share and each metric; nothing for what is not there."""
+        """The point, the share and each metric; nothing for what is not there."""
         share = "" if self.share is None else _number_text(self.share)
-        return [share, *(e.text(style) if e else "" for e in self.entries.values())]
+        point = [] if self.point is None else [self.point]
+        return [*point, share, *(e.text(style) if e else "" for e in self.entries.values())]
 
 
 def rows_of(
@@ -173,7 +179,9 @@ def rows_of(
             values[metric] = Entry(mean, error, key in bold, key in beyond)
         share = group[SHARE].iloc[0] if SHARE in group else None
         entries = {metric: values.get(metric) for metric in metrics_of(layout)}
-        yield Row(method, selection, None if pd.isna(share) else float(share), entries)
+        point = group[POINT].iloc[0] if POINT in group else None
+        point = "" if point is not None and pd.isna(point) else point
+        yield Row(method, selection, None if pd.isna(share) else float(share), entries, point)
 
 
 def beyond_retrained(
@@ -195,6 +203,11 @@ def beyond_retrained(
     return marked
 
 
+def _columns(summary: pd.DataFrame, layout: Layout) -> list[str]:
+    """The columns after method and selection."""
+    return [*([POINT] if POINT in summary else []), SHARE, *metrics_of(layout)]
+
+
 def metrics_of(layout: Layout) -> list[str]:
     return [metric for group in layout.values() for metric in group]
 
@@ -203,7 +216,8 @@ def wide(summary: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     """One row per method and selection; each metric has a mean and a standard-error column."""
     rows = []
     for row in rows_of(summary, layout):
-        line = {"method": row.method, "selection": row.selection, SHARE: row.share}
+        line = {"method": row.method, "selection": row.selection}
+        line |= ({} if row.point is None else {POINT: row.point}) | {SHARE: row.share}
         for metric, entry in row.entries.items():
             line |= {metric: entry and entry.mean, f"{metric} SE": entry and entry.se}
         rows.append(line)
@@ -218,7 +232,7 @@ def markdown(
     summary: pd.DataFrame, layout: Layout, best: Sequence[str], lower: Sequence[str] = ()
 ) -> str:
     """The table in GitHub's Markdown; mean ± standard error over seeds."""
-    columns = [SHARE, *metrics_of(layout)]
+    columns = _columns(summary, layout)
     lines = [
         "| Method | Selection | " + " | ".join(columns) + " |",
         "|---|---|" + "---:|" * len(columns),
@@ -238,7 +252,8 @@ def html(
         for name, group in layout.items()
     )
     rows = list(rows_of(summary, layout, best, lower))
-    names = ["Method", "Selection", SHARE, *metrics_of(layout)]
+    names = ["Method", "Selection", *_columns(summary, layout)]
+    before = len(names) - len(metrics_of(layout))
     heads = "".join(f'<th scope="col">{escape.escape(name)}</th>' for name in names)
     body = "".join(
         "<tr>"
@@ -247,7 +262,7 @@ def html(
         + "</tr>"
         for row in rows
     )
-    head = f'<tr><th colspan="3"></th>{groups}</tr><tr>{heads}</tr>'
+    head = f'<tr><th colspan="{before}"></th>{groups}</tr><tr>{heads}</tr>'
     note = f'<tr><td colspan="{len(names)}">{HTML.dagger} {BEYOND}</td></tr>'
     foot = f"<tfoot>{note}</tfoot>" if _is_beyond(rows) else ""
     return f"<table><thead>{head}</thead><tbody>{body}</tbody>{foot}</table>"
@@ -257,8 +272,9 @@ def latex(
     summary: pd.DataFrame, layout: Layout, best: Sequence[str], lower: Sequence[str] = ()
 ) -> str:
     """The table as a booktabs tabular: a spanning header a group, and a rule between methods."""
-    columns = [SHARE, *metrics_of(layout)]
-    rules, column = [], 4
+    columns = _columns(summary, layout)
+    before = 2 + len(columns) - len(metrics_of(layout))
+    rules, column = [], before + 1
     for group in layout.values():
         rules.append(rf"\cmidrule(lr){{{column}-{column + len(group) - 1}}}")
         column += len(group)
@@ -269,7 +285,7 @@ def latex(
         "% needs \\usepackage{booktabs}; mean $\\pm$ standard error over seeds",
         r"\begin{tabular}{ll" + "r" * len(columns) + "}",
         r"\toprule",
-        rf"& & & {header} \\",
+        "& " * before + rf"{header} \\",
         " ".join(rules),
         "Method & Selection & " + " & ".join(columns) + r" \\",
     ]

@@ -9,7 +9,7 @@ import json
 
 import pandas as pd
 
-from wagle.reporting import claims, frames, tables
+from wagle.reporting import claims, frames, matched, tables, tuning
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
 
@@ -32,9 +32,14 @@ with recorded(snakemake) as outputs:
     head = {key: stated[key] for key in ("level", "least_seeds", "judged_on")}
     setting = claims.Setting(metrics=frame, densities=densities, **head)
     answers = [claims.judge(claim, setting) for claim in stated["claims"]]
+    compared = snakemake.input.get("matched")
+    answers = tuning.noted(answers, stated["claims"], tuned=bool(compared))
     write_json(outputs.answers, head | {"answers": answers})
     table = claims.table(answers)
+    if compared:
+        table = matched.beside(table, pd.read_csv(compared))
     table.to_csv(outputs.table, index=False)
     outputs.markdown.write_text(frames.markdown(table), encoding="utf-8")
     columns = ["l", "p{5cm}", "p{3cm}", "p{4cm}", *"lrrr", "p{2cm}", *"rrr", "p{3cm}", *"rr"]
+    columns += ["p{3cm}"] * bool(compared)
     outputs.latex.write_text(frames.latex(table, columns), encoding="utf-8")

@@ -25,6 +25,8 @@ with recorded(snakemake) as outputs:
         columns = {"experiment": experiment, "task": task} | {
             key: getattr(cell, key) for key in ("method", "selection", "ratio", "gamma", "seed")
         }
+        if any("/tuned/" in each for each in cells):
+            columns["tuned"] = cell.tuned
         if name in moved:
             selected, frozen = moved[name]["selected"], moved[name]["frozen"]
             columns["share_updated"] = selected / (selected + frozen)

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from wagle.attribution.attribution import write_masks
+from wagle.runtime.files import read_json
 from wagle.runtime.job import recorded
 from wagle.runtime.records import read_manifest
 
@@ -33,6 +34,7 @@ with recorded(snakemake) as outputs:
         "scores_sha256": ",".join(recorded_hashes(scores)),
         "model_sha256": ",".join(recorded_hashes(checkpoint)),
     }
-    ratio, select = float(snakemake.wildcards.ratio), snakemake.params.select
+    point, select = snakemake.input.get("point"), snakemake.params.select
+    ratio = float(read_json(point)["ratio"] if point else snakemake.wildcards.ratio)
     [density] = write_masks([outputs.mask], scores, checkpoint, [ratio], select, origin)
     pd.DataFrame(density).to_csv(outputs.density, index=False)

@@ -9,6 +9,7 @@ import json
 
 from wagle.data.rows import read_rows
 from wagle.evaluation import protocols, scoring
+from wagle.evaluation.row_sides import rows_of_side
 from wagle.experiment import tasks
 from wagle.runtime.files import LARGE_LIMIT, read_json, write_json
 from wagle.runtime.job import recorded
@@ -30,9 +31,11 @@ with recorded(snakemake) as outputs:
         for name, paths in snakemake.input.items()
         if name != "records"
     }
+    side = json.loads(snakemake.params.get("side", "null"))  # trials may have rows of their own
     templates, results = dict(json.loads(snakemake.params.protocols)), {}
     for number, template in enumerate(json.loads(snakemake.params.templates)):
         logs = {READERS[name][0]: READERS[name][1](files[name][number], template) for name in files}
+        logs = rows_of_side(logs, **side) if side else logs
         names = [name for name, own in templates.items() if own == template]
         results |= {name: task.metrics(logs, name) for name in names}
     results = {name: results[name] for name in templates}

@@ -17,6 +17,7 @@ from wagle.runtime.job import recorded
 with recorded(snakemake) as outputs:
     about, inputs = json.loads(snakemake.params.about), dict(snakemake.input.items())
     examples = [pd.read_csv(inputs[n]) for n in ("examples", "refusals") if n in inputs]
+    tuned = [pd.read_csv(inputs[n]) for n in ("points", "matched", "trials") if n in inputs]
     page = report.page(
         about,
         tasks.load(about["task"]).TASK,
@@ -25,6 +26,7 @@ with recorded(snakemake) as outputs:
         claims=pd.read_csv(inputs["claims"]),
         timing=pd.read_csv(inputs["timing"]),
         examples=examples,
+        tuned=tuned,
         figures=[Path(path).read_text(encoding="utf-8") for path in inputs["figures"]],
     )
     outputs.report.write_text(page, encoding="utf-8")

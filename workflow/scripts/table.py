@@ -7,8 +7,10 @@ hand_over()
 
 import json
 
+import pandas as pd
+
 from wagle.experiment import tasks
-from wagle.reporting import differences, frames, published, tables
+from wagle.reporting import differences, frames, published, tables, tuning
 from wagle.runtime.job import recorded
 
 with recorded(snakemake) as outputs:
@@ -17,6 +19,8 @@ with recorded(snakemake) as outputs:
     frame = tables.of_cells(tables.read_metrics(snakemake.input.metrics), cells)
     frame = frame[frame["protocol"] == protocol]
     summary = tables.summarise(frame)
+    if points := snakemake.input.get("points"):
+        summary = tuning.with_points(summary, pd.read_csv(points))
     summary.to_csv(outputs.long, index=False)
     layout = task.layouts[protocol]
     tables.wide(summary, layout).to_csv(outputs.wide, index=False)

@@ -10,6 +10,7 @@ import json
 import torch
 
 from wagle.experiment.cells import Cell
+from wagle.runtime.files import read_json
 from wagle.runtime.job import recorded
 from wagle.training import launch
 from wagle.training.entry import unlearn_files
@@ -19,6 +20,7 @@ with recorded(snakemake) as outputs:
     cell, params = Cell.parse(snakemake.wildcards.cell), json.loads(snakemake.params.config)
     inputs, lora = dict(snakemake.input.items()), cell.selection == "lora"
     method, unlearning = params["method"], params["unlearning"]
+    rate = {"lr": read_json(inputs["point"])["lr"]} if cell.tuned else {}
     objective_options = method.pop("options", {})
     least_moved = unlearning.pop("least_moved")
     job = {
@@ -29,7 +31,7 @@ with recorded(snakemake) as outputs:
         "mask": inputs.get("mask"),
         "objective": snakemake.params.objective,
         "objective_options": objective_options,
-        "training": unlearning | method | params["overrides"] | {"seed": cell.seed},
+        "training": unlearning | method | rate | params["overrides"] | {"seed": cell.seed},
         "encoding": params["encoding"],
         "adapters": params["adapters"] if lora else None,
         "least_moved": least_moved,
