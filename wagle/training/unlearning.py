@@ -4,10 +4,13 @@ theta = m * theta + (1 - m) * theta_o (paper, eq. 8): weights outside the mask m
 bits. LoRA trains adapters instead and merges them. Everything random (row order, retain pairs,
 refusals, adapter initialisation) follows from the seed.
 
-Notable: after the run every weight is compared bit by bit with the checkpoint it came from.
+Notable: after the run every weight is compared bit by bit with the checkpoint it came from. Under
+`decay_frozen` frozen weights do move; then each is compared with what weight decay alone makes of
+it, and the record says so.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +25,10 @@ from wagle.model.adapters import add_adapters, merge
 from wagle.model.losses import RowLoss, answer_loss
 from wagle.training.loop import TrainingData, fit
 from wagle.training.objective import Objective
-from wagle.training.optimizers import weight_precision
+from wagle.training.optimizers import norms_and_biases, weight_precision
 from wagle.training.options import TrainingOptions
 from wagle.training.resume import ResumeFolder
+from wagle.training.schedule import learning_rate
 from wagle.training.shards import Shards, gather
 
 BIT_VIEWS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per element
@@ -86,16 +90,50 @@ def reference_losses(
     return RowLoss(*map(shards.sum_over_processes, columns))
 
 
+@dataclass(frozen=True)
+class FrozenDecay:
+    """What weight decay alone makes of frozen weights in a run.
+
+    factor: product of a weight's factors over the steps.
+    steps: number of steps, each of which may round.
+    exempt: names of the parameters without decay.
+    """
+
+    factor: float
+    steps: int
+    exempt: frozenset[str]
+
+    def explains(self, name: str, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        """Which weights `after` of parameter `name` are the weights `before`, decayed.
+
+        A weight keeps its sign and never grows. It is no smaller than the factors make it and a
+        rounding at each step, which in bf16 may be as large as the decay itself.
+        """
+        if name in self.exempt:
+            return before == after
+        info = torch.finfo(after.dtype)
+        least_factor = max(0.0, self.factor - (self.steps + 2) * info.eps)
+        before, after = before.float(), after.float()
+        least = before.abs() * least_factor - self.steps * info.tiny
+        has_shrunk = (after.abs() <= before.abs()) & (after.abs() >= least)
+        return has_shrunk & (torch.signbit(before) == torch.signbit(after))
+
+
 def count_moved(
-    model, checkpoint: str | Path, masks: dict[str, torch.Tensor] | None
+    model,
+    checkpoint: str | Path,
+    masks: dict[str, torch.Tensor] | None,
+    decay: FrozenDecay | None = None,
 ) -> MovedWeights:
     """Compare `model` with `checkpoint` bit by bit, in the model's own dtype.
 
-    Without `masks` (name -> bool) all weights count as selected. Raises WagleError when a frozen
-    weight moved.
+    Without `masks` (name -> bool) all weights count as selected. With `decay` frozen weights may
+    differ as it explains.
+
+    Raises WagleError when a frozen weight moved otherwise.
     """
     parameters = dict(model.named_parameters())
-    selected = selected_moved = frozen = frozen_moved = 0
+    selected = selected_moved = frozen = frozen_moved = unexplained = 0
     for name, before in tensors.stream(checkpoint, parameters):
         after = parameters[name].detach().cpu()
         bits = BIT_VIEWS[after.element_size()]
@@ -104,10 +142,30 @@ def count_moved(
         selected += int(mask.sum())
         selected_moved += int((changed & mask).sum())
         frozen += int((~mask).sum())
-        frozen_moved += int((changed & ~mask).sum())
-    if frozen_moved:
-        raise WagleError(f"{frozen_moved} frozen weights changed", "none", "report this defect")
+        changed &= ~mask
+        frozen_moved += int(changed.sum())
+        if decay is None:
+            unexplained += int(changed.sum())
+        else:
+            explained = decay.explains(name, before.to(after.dtype)[changed], after[changed])
+            unexplained += int((~explained).sum())
+    if unexplained:
+        raise WagleError(
+            f"{unexplained} frozen weights changed",
+            "none" if decay is None else "weight decay alone",
+            "report this defect",
+        )
     return MovedWeights(selected, selected_moved, frozen, frozen_moved)
+
+
+def frozen_decay(model, options: TrainingOptions, steps: int) -> FrozenDecay:
+    """What `decay_frozen` makes of frozen weights in a run of `steps` steps."""
+    rates = (learning_rate(n, steps, options.lr, options.warmup) for n in range(steps))
+    return FrozenDecay(
+        factor=math.prod(1 - lr * options.weight_decay for lr in rates),
+        steps=steps,
+        exempt=norms_and_biases(model) if options.decay_exempt else frozenset(),
+    )
 
 
 def check_moved(moved: MovedWeights, least_share: float, options: TrainingOptions) -> None:
@@ -150,7 +208,7 @@ def unlearn(
     log, resume: as in fit().
 
     Raises WagleError when refusals are needed and missing, when too few of the selected weights
-    moved, when a frozen weight moved, and as fit() does.
+    moved, when a frozen weight moved by more than `decay_frozen` explains, and as fit() does.
     """
     data = _encode(tokenizer, rows, objective, encoding, options.seed)
     reference = None
@@ -173,6 +231,9 @@ def unlearn(
         log=log,
         resume=resume,
     )
+    decay = None
+    if options.decay_frozen and adapters is None:  # what adapters stand on gets no decay
+        decay = frozen_decay(model, options, summary.steps)
     if adapters is not None:
         model, adapted = merge(model)
         masks = {
@@ -182,7 +243,7 @@ def unlearn(
     model = gather(model, checkpoint, weight_precision(options.precision))
     if model is None:
         return Unlearned(None, {})
-    moved = count_moved(model, checkpoint, masks)
+    moved = count_moved(model, checkpoint, masks, decay)
     check_moved(moved, least_moved, options)
     record = dataclasses.asdict(moved) | {
         "share_moved": moved.share_moved,
@@ -190,6 +251,8 @@ def unlearn(
         "precision": options.precision,
         "lr": options.lr,
     }
+    if decay is not None:
+        record["frozen_decay_factor"] = decay.factor
     return Unlearned(model, record)
 
 
