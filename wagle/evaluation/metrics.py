@@ -210,12 +210,16 @@ def extraction_strength(hits, no_match: float | None = 0.0) -> float:
     return 1 - start / len(hits)
 
 
-def embedding_accuracy(similarities: Sequence[Sequence[float]]) -> np.ndarray:
-    """1 where candidate 0 (the paraphrased answer) is strictly the most similar one, else 0; chance is 1/len. NaN raises."""
+def embedding_accuracy(similarities: Sequence[Sequence[float]], ties: str = "wrong") -> np.ndarray:
+    """1 where candidate 0 (the paraphrased answer) is the most similar one, else 0; chance is 1/len.
+
+    A tie with another candidate is `wrong` or `right`, as `ties` says. NaN raises WagleError.
+    """
     result = []
     for row in similarities:
         row = finite("similarities", row, least=2)
-        result.append(float(row[0] > row[1:].max()))
+        best = row[1:].max()
+        result.append(float(row[0] > best or (ties == "right" and row[0] == best)))
     return np.array(result)
 
 

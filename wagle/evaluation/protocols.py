@@ -45,6 +45,12 @@ PROTOCOLS = {
         "truth_ratio": "open-unlearning", "question": "original", "span": "answer+eos", "rows": None, "family": "tofu",
     },
 }  # fmt: skip
+# The official code's attacked text has no EOS, and a tie of similarities counts as the right answer.
+ATTACK_AND_TIES = {"attack_eos": True, "ties": "wrong"}
+PROTOCOLS["wagle"] |= ATTACK_AND_TIES
+PROTOCOLS["wagle-code"] |= {"attack_eos": False, "ties": "right"}
+PROTOCOLS["wagle-attack-text"] = PROTOCOLS["wagle"] | {"attack_eos": False}  # one habit at a time
+PROTOCOLS["wagle-ties"] = PROTOCOLS["wagle"] | {"ties": "right"}
 
 
 class Log:
@@ -82,6 +88,11 @@ class Log:
         """Mean loss over the span in nats. Raises WagleError for an empty span."""
         values = self.column("log_prob", split, row, role)[self.in_span(split, row, role, span)]
         return -float(finite(f"answer span of {split} row {row}", values.astype(np.float64)).mean())
+
+    def attacked(self, split: str, row: int, eos: bool) -> np.ndarray:
+        """Log-probabilities of the whole text of a row's answer, with or without its EOS."""
+        values = self.column("log_prob", split, row, "answer")
+        return values if eos else values[~self.column("is_eos", split, row, "answer")]
 
     def number(self, split: str, limit: int | None) -> int:
         if split not in self.rows:
@@ -166,13 +177,14 @@ def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, di
     ratios = [truth_ratio(found.paraphrased, found.perturbed, sense) for found in losses]
     attack = [
         [
-            -min_k(log.column("log_prob", split, row, "answer"), 0.5)
+            -min_k(log.attacked(split, row, switches["attack_eos"]), 0.5)
             for row in range(log.number(split, switches["rows"]))
         ]
         for split in splits
     ]
     wrong = 1 - embedding_accuracy(
-        [g["similarities"] for g in _select(generations, splits[0], "paraphrased")]
+        [g["similarities"] for g in _select(generations, splits[0], "paraphrased")],
+        switches["ties"],
     )
     lost = 1 - _rouge(_select(generations, splits[0], "original"))
     ratio_f, attack_f, wrong, lost = _same_rows("forget set", ratios[0], attack[0], wrong, lost)
@@ -207,7 +219,8 @@ def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str,
         chosen = _select(generations, split, "original")
         if split == "retain_perturbed":
             right = embedding_accuracy(
-                [g["similarities"] for g in _select(generations, split, "paraphrased")]
+                [g["similarities"] for g in _select(generations, split, "paraphrased")],
+                switches["ties"],
             )
         else:
             right = containment_accuracy(

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from wagle.errors import WagleError
 from wagle.experiment import grid
 from wagle.experiment.config import training_gpus
+from wagle.experiment.settings import settings_of
 
 
 class Shape(NamedTuple):
@@ -199,7 +200,7 @@ def rows(config: dict, role: str, otherwise: int = 1000) -> tuple[int, bool]:
 def stages(config: dict, tokens: int) -> list[Stage]:
     """The experiment's kinds of jobs, in order. `tokens` is the mean length of a text."""
     form, cells = shape(config), grid.all_cells(config)
-    n, seeds = form.parameters, len(config["seeds"])
+    n = form.parameters
     forget, retain = rows(config, "forget")[0], rows(config, "retain")[0]
     attribution, unlearning = config["attribution"], config["unlearning"]
     result = []
@@ -217,12 +218,13 @@ def stages(config: dict, tokens: int) -> list[Stage]:
         )
         memory += _copies(form, gpus, options["autocast"], "fp32", False)
         result.append(Stage("finetune", tuned, 6 * n * used, 0, memory, 8 * n, 4 * n, gpus))
-    draws = sum(
-        "retain" in grid.needs(config, s)
-        for s in config["selections"]
-        if s not in ("dense", "lora")
-    )
-    jobs = 1 + (seeds if draws else 0)
+    gradients = {
+        grid.draw_of(config, c).folder(need)
+        for c in cells
+        if c.has_mask
+        for need in ("forget", "retain")
+        if need in grid.needs(config, c.selection)
+    }
     width = BYTES[attribution["precision"]]
     budget, recompute = (
         attribution["token_budget"],
@@ -234,7 +236,7 @@ def stages(config: dict, tokens: int) -> list[Stage]:
     result.append(
         Stage(
             "gradients",
-            jobs,
+            len(gradients),
             (8 if recompute else 6) * n * forget * tokens,
             0,
             memory,
@@ -243,9 +245,7 @@ def stages(config: dict, tokens: int) -> list[Stage]:
         )
     )
     masks = {
-        (c.selection, c.ratio, c.gamma, grid.draw_name(config, c.selection, c.seed))
-        for c in cells
-        if c.has_mask
+        (c.selection, c.ratio, c.gamma, grid.draw_of(config, c).name) for c in cells if c.has_mask
     }
     scores = {(selection, gamma, draw) for selection, _, gamma, draw in masks}
     result.append(
@@ -254,23 +254,13 @@ def stages(config: dict, tokens: int) -> list[Stage]:
     result.append(
         Stage("masks", len(masks), 0, 0, 0, 2e9, 12 * n + n / 8)
     )  # three streams over the scores
-    for policy in sorted(
-        {
-            config["methods"][c.method].get("precision", unlearning["precision"])
-            for c in cells
-            if c.seed is not None
-        }
-    ):
-        chosen = [
-            c
-            for c in cells
-            if c.seed is not None
-            and config["methods"][c.method].get("precision", unlearning["precision"]) == policy
-        ]
-        steps = [
-            _steps(config["methods"][c.method], forget, unlearning["batch_size"]) for c in chosen
-        ]
-        batch = 2 * unlearning["batch_size"] * tokens
+    trainings = [
+        settings_of(config, c.method, c.selection).training for c in cells if c.seed is not None
+    ]
+    for policy in sorted({training["precision"] for training in trainings}):
+        chosen = [training for training in trainings if training["precision"] == policy]
+        steps = [_steps(training, forget) for training in chosen]
+        batch = 2 * max(training["batch_size"] for training in chosen) * tokens
         weight = 2 * BYTES[policy] + MOMENTS[policy] + 1  # weights, gradients, moments, mask
         recompute = unlearning.get("activation_checkpointing", False)
         tokens_at_once = min(unlearning["token_budget"], batch / several)
@@ -306,8 +296,8 @@ def _copies(form: Shape, gpus: int, autocast: str, precision: str, checkpointed:
     return cast + (2 * BYTES[precision] * (2 * block + ends) if gpus > 1 else 0)
 
 
-def _steps(method: dict, forget: int, batch: int) -> int:
-    return method.get("steps") or method["epochs"] * math.ceil(forget / batch)
+def _steps(training: dict, forget: int) -> int:
+    return training.get("steps") or training["epochs"] * math.ceil(forget / training["batch_size"])
 
 
 def _evaluation(config: dict, form: Shape, jobs: int, tokens: int) -> Stage:

@@ -208,9 +208,7 @@ class RoundedAdamW:
         second_moment.copy_(round_stochastically(v))
         denominator = (v / (1 - BETA2**self.step_count)).sqrt_().add_(EPS)
         old = weight.float()
-        update = old * (-lr * decay) - m.div_(denominator).mul_(
-            lr / (1 - BETA1**self.step_count)
-        )
+        update = old * (-lr * decay) - m.div_(denominator).mul_(lr / (1 - BETA1**self.step_count))
         if self.decay.acts_on_frozen:
             frozen = None  # their update is the decay alone
         if compensation is None:

@@ -33,6 +33,8 @@ with recorded(snakemake) as part:
         "scores_sha256": ",".join(recorded_hashes(scores)),
         "model_sha256": ",".join(recorded_hashes(checkpoint)),
     }
+    if snakemake.params.variant:  # labels and habits other than the plain ones
+        origin["variant"] = snakemake.params.variant
     ratio, select = float(snakemake.wildcards.ratio), snakemake.params.select
     [density] = write_masks([part.mask], scores, checkpoint, [ratio], select, origin)
     pd.DataFrame(density).to_csv(part.density, index=False)

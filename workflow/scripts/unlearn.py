@@ -18,9 +18,6 @@ with recorded(snakemake) as part:
     torch.set_num_threads(snakemake.threads)
     cell, params = Cell.parse(snakemake.wildcards.cell), json.loads(snakemake.params.config)
     inputs, lora = dict(snakemake.input.items()), cell.selection == "lora"
-    method, unlearning = params["method"], params["unlearning"]
-    objective_options = method.pop("options", {})
-    least_moved = unlearning.pop("least_moved")
     job = {
         "target": inputs["model"],
         "forget": inputs["forget_rows"],
@@ -28,11 +25,11 @@ with recorded(snakemake) as part:
         "refusals": inputs.get("refusals_rows"),
         "mask": inputs.get("mask"),
         "objective": snakemake.params.objective,
-        "objective_options": objective_options,
-        "training": unlearning | method | params["overrides"] | {"seed": cell.seed},
+        "objective_options": params["options"],
+        "training": params["training"] | {"seed": cell.seed},
         "encoding": params["encoding"],
         "adapters": params["adapters"] if lora else None,
-        "least_moved": least_moved,
+        "least_moved": params["least_moved"],
         "checkpoint": str(part.checkpoint),
         "log": str(part.log),
         "moved": str(part.moved),
