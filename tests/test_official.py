@@ -6,6 +6,8 @@ import itertools
 import json
 from collections import Counter
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import TEMPLATE
@@ -15,7 +17,9 @@ from wagle.attribution.gradients import accumulate
 from wagle.data.batching import collate
 from wagle.data.encoding import encode_rows, encode_text
 from wagle.errors import WagleError
+from wagle.figures import switches
 from wagle.model.losses import answer_loss
+from wagle.reporting import plots
 from wagle.training.objective import load_objective
 from wagle.training.optimizers import POLICIES, Decay, make_optimizer, norms_and_biases
 from wagle.training.schedule import learning_rate, make_steps
@@ -290,3 +294,93 @@ def test_gamma_decides_whether_the_scale_matters(model, encoded):
     size = weight.numel() // 2
     assert len(orders[1e-6, 1.0] & orders[1e-6, 0.25]) > 0.99 * size
     assert len(orders[1.0, 1.0] & orders[1.0, 0.25]) < 0.99 * size
+
+
+# --- evaluation and the figure ---
+
+
+def test_ties_and_the_attacked_text():
+    from wagle.evaluation.metrics import embedding_accuracy
+    from wagle.evaluation.protocols import PROTOCOLS, Log
+
+    rows = [[0.5, 0.5, 0.1], [0.6, 0.5, 0.1], [0.4, 0.5, 0.1]]
+    assert embedding_accuracy(rows).tolist() == [0, 1, 0]
+    assert embedding_accuracy(rows, "right").tolist() == [1, 1, 0]
+    columns = {
+        "split": np.array(["forget_perturbed"] * 4, dtype=object),
+        "row": np.zeros(4, int),
+        "role": np.array(["answer"] * 4, dtype=object),
+        "log_prob": np.array([-1.0, -2.0, -3.0, -9.0]),
+        "is_eos": np.array([False, False, False, True]),
+    }
+    log = Log(columns)
+    assert log.attacked("forget_perturbed", 0, True).tolist() == [-1, -2, -3, -9]
+    assert log.attacked("forget_perturbed", 0, False).tolist() == [-1, -2, -3]
+    found = {
+        name: (PROTOCOLS[name]["attack_eos"], PROTOCOLS[name]["ties"])
+        for name in ("wagle", "wagle-attack-text", "wagle-ties", "wagle-code")
+    }
+    assert found == {
+        "wagle": (True, "wrong"),
+        "wagle-attack-text": (False, "wrong"),
+        "wagle-ties": (True, "right"),
+        "wagle-code": (False, "right"),
+    }
+
+
+def test_the_figure_compares_each_seed_with_itself(tmp_path):
+    method = {"lr": 1.0, "epochs": 1, "weight_decay": 0.0, "ratio": 0.5}
+    config = {
+        "task": "tofu",
+        "seeds": [1, 2],
+        "selections": {"dense": {}},
+        "unlearning": {"least_moved": 0.0},
+        "attribution": {"forget_labels": "answer"},
+        "template": TEMPLATE,
+        "max_length": 8,
+        "methods": {
+            "npo": method,
+            "npo-x": method | {"module": "wagle.objectives.npo", "official": ["label-span"]},
+            "npo-all": method | {"module": "wagle.objectives.npo", "official": ["all"]},
+            "po": method | {"official": ["label-span"]},  # of another objective
+        },
+    }
+    options = {"baselines": ["npo"], "selections": ["dense"]}
+    values = {
+        ("npo", "wagle"): (0.2, 0.4),
+        ("npo", "wagle-code"): (0.3, 0.6),
+        ("npo-x", "wagle"): (0.5, 0.5),
+        ("npo-all", "wagle"): (0.2, 0.4),
+        ("npo-all", "wagle-code"): (0.1, 0.3),
+    }
+    rows = [
+        {"experiment": "e", "task": "tofu", "method": method, "selection": "dense", "ratio": None,
+         "gamma": None, "seed": seed, "protocol": protocol, "metric": metric, "value": value + add}
+        for (method, protocol), pair in values.items()
+        for seed, value in zip((1, 2), pair, strict=True)
+        for metric, add in (("UE Avg", 0.0), ("UT Avg", 0.1))
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "metrics.csv", index=False)
+    params = switches.params(config, options)
+    assert params["cells"][0] == "npo/dense/ratio-all/seed-1" and len(params["cells"]) == 6
+    data = switches.table({"metrics": [tmp_path / "metrics.csv"]}, params)
+    found = data[data["metric"] == "UE Avg"].set_index("habit")
+    assert list(found.index) == [
+        "protocol wagle-code",
+        "label-span",
+        "all",
+        "all, protocol wagle-code",
+    ]
+    expected = {  # mean and standard error of two differences a, b: (a + b) / 2 and |a - b| / 2
+        "protocol wagle-code": (0.15, 0.05),
+        "label-span": (0.2, 0.1),
+        "all": (0.0, 0.0),
+        "all, protocol wagle-code": (-0.1, 0.0),
+    }
+    for habit, (mean, se) in expected.items():
+        assert found.loc[habit, "difference"] == pytest.approx(mean)
+        assert found.loc[habit, "se"] == pytest.approx(se, abs=1e-12)
+    assert set(found["seeds"]) == {2} and found["base"].tolist() == pytest.approx([0.3] * 4)
+    paths = {kind: tmp_path / f"switches.{kind}" for kind in ("pdf", "svg", "png")}
+    plots.save(switches, data, params, paths)
+    assert all(path.stat().st_size > 1000 for path in paths.values())
