@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: bench quick test test-slurm lint format clean-intermediates
+.PHONY: bench bench-statistics quick test test-slurm lint format clean-intermediates
 
 .venv/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -12,12 +12,16 @@ export HF_HUB_OFFLINE ?= 1
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+environment.yml: requirements.txt  ## the same pins for conda
+	{ sed '/^  - pip:/q' $@; sed -n 's/^[^#].*/      - &/p' requirements.txt; } >$@.part
+	mv $@.part $@
+
 quick: .venv/.installed  ## the default experiment: every table and figure, small
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "Report: results/quick/report/report.html"
 
 test: .venv/.installed  ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup --no-loadscope-reorder
 
 SLURM_TESTS ?= test
 test-slurm: .venv/.installed  ## the Slurm profile and its faults on a real one-node Slurm; SLURM_TESTS chooses some of them
@@ -27,6 +31,9 @@ BENCH_MODEL ?= results/tofu-smollm2-cpu/models/target/checkpoint
 BENCH_EMBEDDER ?= results/tofu-smollm2-cpu/models/embedder/model
 BENCH_ROWS ?= results/tofu-smollm2-cpu/data
 DATA ?=
+bench-statistics: .venv/.installed  ## error rates of the statistics engine, into results/bench_statistics.md
+	$(BIN)/python benchmarks/bench_statistics.py
+
 bench: .venv/.installed  ## the CPU benchmarks, into results/bench.json: make bench DATA=/path/to/data, after tofu-smollm2-cpu
 	$(BIN)/python benchmarks/bench_selection.py
 	$(BIN)/python benchmarks/bench_training.py --model $(BENCH_MODEL) --data $(DATA)
@@ -38,6 +45,7 @@ lint: .venv/.installed  ## style and workflow checks
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports
 
 format: .venv/.installed  ## apply the style
 	$(BIN)/ruff check --fix .

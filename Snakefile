@@ -1,12 +1,23 @@
 # WAGLE reproduction: from a base model and a data set to the paper's tables and figures. See README.md.
+import time
+
 from snakemake.utils import min_version
 
+from wagle.runtime import console
+
 min_version("9.27")
+
+if workflow.is_main_process and workflow.modifier.is_main_snakefile():
+    console.follow(logger)
+BEGAN = time.time()
 
 # An experiment is one complete file: the default is read only where no other was named, and never merged with one.
 if not workflow.overwrite_configfiles:
 
     configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
@@ -29,3 +40,7 @@ rule all:
 
 
 include: "rules/audit.smk"
+
+
+onerror:
+    logger.error(console.where_to_look(f"{R}/logs", BEGAN))

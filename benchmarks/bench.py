@@ -1,7 +1,8 @@
-"""What the benchmarks share: a results file, the machine's description, and a child process per measured path.
+"""What the benchmarks share: a results file, the machine's description, and child processes.
 
-Each claim is one entry of results/bench.json: {name, value, unit, target, holds, limit, machine}. Ratios come from one run on
-one machine; nothing here asserts a time.
+Each claim is one entry of results/bench.json: {name, value, unit, target, holds, limit, machine}.
+Each measured path runs in a child process. Ratios come from one run on one machine; nothing here
+asserts a time.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ def machine() -> str:
 
 
 def report(name: str, value: float, unit: str, target: str, holds: bool, limit: str) -> None:
-    """Print one claim and put it into results/bench.json, in place of an earlier one of the same name."""
+    """Print one claim and put it into results/bench.json, in place of one of the same name."""
     entry = {
         "name": name,
         "value": value,
@@ -36,18 +37,16 @@ def report(name: str, value: float, unit: str, target: str, holds: bool, limit: 
         "limit": limit,
         "machine": machine(),
     }
-    print(
-        f"{name}: {value:.4g} {unit} (target: {target}; {'holds' if holds else 'does not hold'}). Limited by {limit}."
-    )
-    known = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else []
+    verdict = "holds" if holds else "does not hold"
+    print(f"{name}: {value:.4g} {unit} (target: {target}; {verdict}). Limited by {limit}.")
+    entries = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else []
+    entries = [earlier for earlier in entries if earlier["name"] != name] + [entry]
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(
-        json.dumps([e for e in known if e["name"] != name] + [entry], indent=1) + "\n"
-    )
+    OUTPUT.write_text(json.dumps(entries, indent=1) + "\n")
 
 
 def child(script: str, *arguments: str) -> dict:
-    """Run `script` with `arguments` in a process of its own; its last output line is a JSON object."""
+    """Run `script` with `arguments` in its own process; the last line of output is JSON."""
     command = [sys.executable, script, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -63,7 +62,10 @@ def _memory(key: str) -> int:
 
 @contextlib.contextmanager
 def peak_above():
-    """Yields an object whose `bytes`, after the block, is how far memory rose above what it was before the block (Linux)."""
+    """Yields an object whose `bytes`, after the block, is how far memory rose above its start.
+
+    Linux only.
+    """
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before, peak = _memory("VmRSS"), SimpleNamespace(bytes=0)
     yield peak

@@ -1,11 +1,13 @@
-"""Evaluation: one scoring pass and sorted batches against the naive path, same model, same rows, in one run.
+"""Evaluation: one scoring pass and sorted batches against the naive path, in one run.
 
-Naive, as the official codes do it: batch 1; every text padded to 512 tokens; one pass each for probabilities, truth ratios, MIA
-and memorization; one generate call a prompt; one embedding call a string. Prints the time ratio, both peaks of memory
-and the largest difference of any metric.
+Both paths have the same model and rows. The naive path does as the official codes do: batch 1;
+every text padded to 512 tokens; one pass each for probabilities, truth ratios, MIA and
+memorization; one generate call a prompt; one embedding call a string. Prints the time ratio, both
+peaks of memory and the largest difference of any metric.
 
-    python benchmarks/bench_evaluation.py --model results/tofu-smollm2-cpu/models/target/checkpoint \
-        --embedder results/tofu-smollm2-cpu/models/embedder/model --data results/tofu-smollm2-cpu/data --rows 8
+    results=results/tofu-smollm2-cpu
+    python benchmarks/bench_evaluation.py --model $results/models/target/checkpoint \
+        --embedder $results/models/embedder/model --data $results/data --rows 8
 """
 
 import argparse
@@ -32,22 +34,20 @@ PAD_TO, NEW_TOKENS = 512, 64
 
 
 def naive_scores(model, tokenizer, splits, template):
-    """The scoring log from batch-1 passes padded to 512; MIA and memorization forward the answers again."""
+    """The scoring log from batch-1 passes padded to 512."""
     index = list(scoring.texts(splits, QUESTIONS))
     columns = []
-    for *_, role, question, answer in index:
-        row = encode(tokenizer, template, question, answer, PAD_TO)
-        passes = (
-            3 if role == "answer" else 1
-        )  # probability, MIA and memorization each forward the answer
-        for _ in range(passes):
-            [found] = padded(model, row, tokenizer.pad_token_id)
-        columns.append(found)
+    for text in index:
+        row = encode(tokenizer, template, text.question, text.answer, PAD_TO)
+        # Probability, MIA and memorization each forward the answer.
+        for _ in range(3 if text.role == "answer" else 1):
+            scores = padded(model, row, tokenizer.pad_token_id)
+        columns.append(scores)
     lengths = [len(column["log_prob"]) for column in columns]
     log = {
-        "split": np.repeat(np.array([i[0] for i in index], dtype=object), lengths),
-        "row": np.repeat(np.array([i[1] for i in index], dtype=np.int32), lengths),
-        "role": np.repeat(np.array([i[2] for i in index], dtype=object), lengths),
+        "split": np.repeat(np.array([text.split for text in index], dtype=object), lengths),
+        "row": np.repeat(np.array([text.row for text in index], dtype=np.int32), lengths),
+        "role": np.repeat(np.array([text.role for text in index], dtype=object), lengths),
     }
     return log | {name: np.concatenate([column[name] for column in columns]) for name in columns[0]}
 
@@ -67,9 +67,8 @@ def padded(model, row, pad_id):
         "log_prob": logp.gather(-1, labels[:, None])[:, 0],
         "argmax_hit": logp.argmax(-1) == labels,
     }
-    return [
-        {name: value.numpy() for name, value in values.items()} | {"in_span": inside, "is_eos": eos}
-    ]
+    arrays = {name: value.numpy() for name, value in values.items()}
+    return arrays | {"in_span": inside, "is_eos": eos}
 
 
 def naive_answers(model, tokenizer, questions, template):
@@ -77,9 +76,13 @@ def naive_answers(model, tokenizer, questions, template):
     for question in questions:
         ids = torch.tensor([encode_prompt(tokenizer, template, question)])
         output = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW_TOKENS, do_sample=False,
-            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
         result.append(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip())
     return result
 
@@ -141,7 +144,7 @@ def measure(options) -> dict:
         candidates = [text for entry in entries for text in entry.get("candidates", [])]
         embedding.add_similarities(entries, embedder, embedding.embed(embedder, candidates))
     ended = time.perf_counter()
-    found = {
+    metrics = {
         name: protocols.without_rows(protocols.evaluate(name, log, entries, log))
         for name in protocols.PROTOCOLS
     }
@@ -152,9 +155,9 @@ def measure(options) -> dict:
         "total_s": ended - started,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "metrics": {
-            f"{p} {m}": entry["value"]
-            for p, metrics in found.items()
-            for m, entry in metrics.items()
+            f"{protocol} {metric}": entry["value"]
+            for protocol, entries_by_metric in metrics.items()
+            for metric, entry in entries_by_metric.items()
         },
     }
 
@@ -180,10 +183,10 @@ def main() -> None:
         for x in (f"--{n}", str(getattr(options, n)))
     ]
     ours, naive = (child(__file__, *shared, "--path", path) for path in ("ours", "naive"))
-    for part in ("scoring_s", "generation_s", "embedding_s", "total_s", "peak_mb"):
-        print(
-            f"{part:13s} naive {naive[part]:8.1f}   ours {ours[part]:8.1f}   ratio {naive[part] / ours[part]:6.2f}"
-        )
+    for measure_name in ("scoring_s", "generation_s", "embedding_s", "total_s", "peak_mb"):
+        before, after = naive[measure_name], ours[measure_name]
+        ratio = before / after
+        print(f"{measure_name:13s} naive {before:8.1f}   ours {after:8.1f}   ratio {ratio:6.2f}")
     differences = {
         name: abs(value - ours["metrics"][name]) for name, value in naive["metrics"].items()
     }

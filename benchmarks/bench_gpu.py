@@ -1,9 +1,10 @@
-"""At LLaMA-2-7B's size on one GPU: selection and masks, gradients, and 20 training steps of a randomly initialised model.
+"""At LLaMA-2-7B's size on one GPU: selection and masks, gradients, and 20 training steps.
 
-Seconds, peak memory, and the achieved fraction of the matrix throughput and the memory bandwidth that are measured first. With
---size small everything runs in a minute on a CPU: the same code, no statement about a GPU.
+The model is randomly initialised. Matrix throughput and memory bandwidth are measured first.
+Prints seconds, peak memory, and the achieved fraction of both. With --size small everything runs in
+a minute on a CPU: the same code, but no statement about a GPU.
 
-    python benchmarks/bench_gpu.py                                  # 141 GB: fp32 master weights, bf16 products
+    python benchmarks/bench_gpu.py                 # 141 GB: fp32 master weights, bf16 products
     python benchmarks/bench_gpu.py --precision bf16-kahan --checkpointing      # 80 GB
     python benchmarks/bench_gpu.py --size small
 """
@@ -26,7 +27,7 @@ from wagle.training.objective import Objective
 from wagle.training.options import TrainingOptions
 
 SIZES = {
-    "7b": plan.KNOWN["meta-llama/Llama-2-7b-hf"],
+    "7b": plan.SHAPES["meta-llama/Llama-2-7b-hf"],
     "small": plan.Shape(256, 704, 4, 8, 8, 4000, False),
 }
 RATIOS = [0.1, 0.2, 0.4, 0.6, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0]
@@ -72,9 +73,13 @@ def build(shape: plan.Shape, dtype, device):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        hidden_size=shape.hidden, intermediate_size=shape.intermediate, num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads, vocab_size=shape.vocabulary,
-    )  # fmt: skip
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        vocab_size=shape.vocabulary,
+    )
     torch.manual_seed(0)
     with torch.device(device):
         return LlamaForCausalLM(config).to(dtype).eval()
@@ -89,7 +94,7 @@ def rows(count: int, vocabulary: int) -> list[Encoded]:
 
 
 def select(shape: plan.Shape, device, dtype) -> tuple[Clock, int]:
-    """Thresholds and packed masks of ten ratios over random scores with the model's parameters' shapes."""
+    """Thresholds and packed masks of ten ratios over random scores of the model's shapes."""
     with torch.device("meta"):
         sizes = {
             name: p.shape for name, p in build(shape, torch.float32, "meta").named_parameters()
@@ -124,14 +129,16 @@ def main() -> None:
     rate, bandwidth = limits(device)
     label = f"{device.type} {options.size}"
     print(
-        f"{label}: {shape.parameters:,} weights, products {rate / 1e12:.3g} TFLOP/s, copies {bandwidth / 1e9:.0f} GB/s"
+        f"{label}: {shape.parameters:,} weights, products {rate / 1e12:.3g} TFLOP/s,"
+        f" copies {bandwidth / 1e9:.0f} GB/s"
     )
     for dtype in (torch.float32, torch.bfloat16):
         clock, n = select(shape, device, dtype)
         passes = 3 if dtype == torch.float32 else 2
         share = (passes * dtype.itemsize + len(RATIOS) / 8) * n / clock.seconds / bandwidth
         print(
-            f"selection, {dtype}: {clock.seconds:.2f} s, peak {clock.peak / 1e9:.1f} GB with the scores"
+            f"selection, {dtype}: {clock.seconds:.2f} s,"
+            f" peak {clock.peak / 1e9:.1f} GB with the scores"
         )
         report(
             f"{label}: selection {str(dtype)[6:]}, ten ratios",
@@ -190,10 +197,17 @@ def main() -> None:
         (8 if options.checkpointing else 6) * shape.parameters * options.steps * 2 * BATCH * LENGTH
     )
     print(
-        f"{options.steps} steps, {options.precision}: {clock.seconds:.1f} s, peak {clock.peak / 1e9:.1f} GB"
+        f"{options.steps} steps, {options.precision}: {clock.seconds:.1f} s,"
+        f" peak {clock.peak / 1e9:.1f} GB"
     )
-    report(f"{label}: training, {options.precision}", work / clock.seconds / rate, "of the product rate", "stated", True,
-           "matrix products, and the optimizer's bytes at batches this small")  # fmt: skip
+    report(
+        f"{label}: training, {options.precision}",
+        work / clock.seconds / rate,
+        "of the product rate",
+        "stated",
+        True,
+        "matrix products, and the optimizer's bytes at batches this small",
+    )
 
 
 if __name__ == "__main__":

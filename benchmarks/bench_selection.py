@@ -1,10 +1,11 @@
-"""Selection: ten ratios of one score against argsort(argsort(scores)), as the official code ranks, in one run.
+"""Selection: ten ratios of one score against argsort(argsort(scores)), in one run.
 
-Both get the same N random fp32 scores with SmolLM2-135M's shapes; the sort is done once and compared ten times. Prints the time
-ratio, memory above the scores, whether all ten masks are the same bits, the fraction of the memory bandwidth that
-counting, packing, scoring and mask files reach, and the cost per weight from 1M to 1G.
+The official code ranks by that sort. Both get the same N random fp32 scores with SmolLM2-135M's
+shapes; the sort is done once and compared ten times. Prints the time ratio, memory above the
+scores, whether all ten masks are the same bits, the fraction of the memory bandwidth that counting,
+packing, scoring and mask files reach, and the cost per weight from 1M to 1G.
 
-    python benchmarks/bench_selection.py [--n 134515008] [--linear 1000000 10000000 100000000 1000000000]
+    python benchmarks/bench_selection.py [--n 134515008] [--linear 1000000 10000000 1000000000]
 """
 
 import argparse
@@ -28,19 +29,31 @@ REPEATS = 3
 
 
 def shapes(n: int) -> dict[str, list[int]]:
-    """SmolLM2-135M's embedding and blocks, as many as n weights fill; N = 134,515,008 gives its very shapes."""
-    found, layer = {"embed": [max(1, 49152 * min(n, 134_515_008) // 134_515_008), 576]}, 0
-    block = {"q": [576, 576], "k": [192, 576], "v": [192, 576], "o": [576, 576], "norm1": [576], "up": [1536, 576],
-             "gate": [1536, 576], "down": [576, 1536], "norm2": [576]}  # fmt: skip
-    left = n - found["embed"][0] * 576
+    """SmolLM2-135M's embedding and blocks, as many as n weights fill.
+
+    N = 134,515,008 gives the model's own shapes.
+    """
+    result, layer = {"embed": [max(1, 49152 * min(n, 134_515_008) // 134_515_008), 576]}, 0
+    block = {
+        "q": [576, 576],
+        "k": [192, 576],
+        "v": [192, 576],
+        "o": [576, 576],
+        "norm1": [576],
+        "up": [1536, 576],
+        "gate": [1536, 576],
+        "down": [576, 1536],
+        "norm2": [576],
+    }
+    left = n - result["embed"][0] * 576
     while left:
         for name, shape in block.items():
             size = min(left, int(np.prod(shape)))
             if size:
-                found[f"{layer}.{name}"] = shape if size == np.prod(shape) else [size]
+                result[f"{layer}.{name}"] = shape if size == np.prod(shape) else [size]
             left -= size
         layer += 1
-    return found
+    return result
 
 
 def cut(flat: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -83,7 +96,10 @@ def naive(scores: torch.Tensor) -> dict:
 
 
 def ours(scores: torch.Tensor) -> dict:
-    """Thresholds and packed masks; the hash runs over the flat mask, for every tensor is a whole number of bytes here."""
+    """Thresholds and packed masks.
+
+    The hash is that of the flat mask, because every tensor is a whole number of bytes here.
+    """
     stream = cut(scores).items
     ks = [topk.budget(ratio, len(scores)) for ratio in RATIOS]
     counting, packing = [], []
@@ -99,17 +115,25 @@ def ours(scores: torch.Tensor) -> dict:
         for _ in range(REPEATS)
     ]
     hashes = [hashlib.sha256() for _ in RATIOS]
-    for _, parts in topk.packed(stream, limits):
-        for known, part in zip(hashes, parts, strict=True):
-            known.update(part.bits)
+    for _, masks in topk.packed(stream, limits):
+        for sha256, mask in zip(hashes, masks, strict=True):
+            sha256.update(mask.bits)
     return {
-        "counting": min(counting), "packing": min(packing), "seconds": min(a + b for a, b in zip(counting, packing, strict=True)),
-        "one_ratio": min(one), "peak": peak.bytes, "hashes": [known.hexdigest() for known in hashes], "bandwidth": bandwidth(),
-    }  # fmt: skip
+        "counting": min(counting),
+        "packing": min(packing),
+        "seconds": min(a + b for a, b in zip(counting, packing, strict=True)),
+        "one_ratio": min(one),
+        "peak": peak.bytes,
+        "hashes": [sha256.hexdigest() for sha256 in hashes],
+        "bandwidth": bandwidth(),
+    }
 
 
 def files(n: int, folder: Path) -> dict:
-    """Scores from three files of n weights, then ten mask files; the disk is measured by writing and syncing as many bytes."""
+    """Scores from three files of n weights, then ten mask files.
+
+    The disk is measured by writing and syncing as many bytes.
+    """
     layout, generator = shapes(n), torch.Generator().manual_seed(0)
     (folder / "checkpoint").mkdir()
     (folder / "checkpoint" / tensors.ORDER).write_text(json.dumps(layout))
@@ -130,19 +154,19 @@ def files(n: int, folder: Path) -> dict:
             sync(path)
 
     masking = min(timed(write)[0] for _ in range(REPEATS))
-    plain = min(
-        timed(lambda: plain_write(folder / "plain", n * len(RATIOS) // 8))[0]
+    unprocessed = min(
+        timed(lambda: write_zeros(folder / "zeros", n * len(RATIOS) // 8))[0]
         for _ in range(REPEATS)
     )
     return {
         "scoring": scoring,
         "masking": masking,
-        "plain": plain,
+        "unprocessed": unprocessed,
         "written": sum(path.stat().st_size for path in paths),
     }
 
 
-def plain_write(path: Path, size: int) -> None:
+def write_zeros(path: Path, size: int) -> None:
     path.write_bytes(bytes(size))
     sync(path)
 
@@ -154,7 +178,10 @@ def sync(path: Path) -> None:
 
 
 def linear(n: int) -> dict:
-    """Processor seconds for thresholds and masks of n weights; above 2^25 they come as shards, made of one random one."""
+    """Processor seconds for thresholds and masks of n weights.
+
+    Above 2^25 weights they come as shards, each a copy of one random shard.
+    """
     shard = torch.randn(min(n, 1 << 25), generator=torch.Generator().manual_seed(0))
     sizes = [len(shard)] * (n // len(shard)) + ([n % len(shard)] if n % len(shard) else [])
 
@@ -205,12 +232,14 @@ def main() -> None:
         child(__file__, "--n", n, "--path", path) for path in ("ours", "naive", "files")
     )
     ratio, share = old["seconds"] / new["seconds"], new["peak"] / (4 * options.n)
-    for name, found in (("sorts", old), ("ours", new)):
+    for name, result in (("sorts", old), ("ours", new)):
         print(
-            f"N = {options.n:,}, ten ratios, {name}: {found['seconds']:.2f} s, {found['peak'] / 1e6:.0f} MB above the scores"
+            f"N = {options.n:,}, ten ratios, {name}: {result['seconds']:.2f} s,"
+            f" {result['peak'] / 1e6:.0f} MB above the scores"
         )
     print(
-        f"ours: counting {new['counting']:.2f} s, packing {new['packing']:.2f} s; both for one ratio {new['one_ratio']:.2f} s"
+        f"ours: counting {new['counting']:.2f} s, packing {new['packing']:.2f} s;"
+        f" both for one ratio {new['one_ratio']:.2f} s"
     )
     same = new["hashes"] == old["hashes"]
     loops = "ten comparisons a weight in the cache, not by memory"
@@ -251,9 +280,15 @@ def main() -> None:
         report(
             f"bandwidth: {name}", value, f"of {speed / 1e9:.0f} GB/s read", "stated", True, limit
         )
-    value = disk["plain"] / disk["masking"]
-    report("disk: ten mask files from a score file", value, f"of a plain write of {disk['written'] / 1e6:.0f} MB", "stated", True,
-           "the selection itself and the disk")  # fmt: skip
+    value = disk["unprocessed"] / disk["masking"]
+    report(
+        "disk: ten mask files from a score file",
+        value,
+        f"of a plain write of {disk['written'] / 1e6:.0f} MB",
+        "stated",
+        True,
+        "the selection itself and the disk",
+    )
     cost = {
         size: child(__file__, "--n", str(size), "--path", "linear")["seconds"] / size * 1e9
         for size in options.linear

@@ -1,13 +1,19 @@
-"""Training: this loop against the official recipe's shape and against a plain transformers.Trainer, NPO on TOFU rows, in one run.
+"""Training: this loop against the official recipe's shape and against transformers.Trainer.
 
-official   batch 1, 4 accumulation steps, every text padded to 512, a second model for NPO's reference
-trainer    transformers.Trainer, batch 4, padded to the longest of a batch, the reference's losses handed to it
+NPO on TOFU rows, all in one run:
+
+official   batch 1, 4 accumulation steps, every text padded to 512, a second model as NPO's
+           reference
+trainer    transformers.Trainer, batch 4, padded to the longest of a batch, the reference's losses
+           passed to it
 ours       wagle.training.loop.fit, the reference's losses computed once (that pass is timed)
 
-All three take the same steps with the same rows, learning rates, clipping and AdamW, in fp32. A sample is one forget and one
-retain row. Prints samples a second, the ratios, memory, and the largest difference between the loss curves.
+All three take the same steps with the same rows, learning rates, clipping and AdamW, in fp32. A
+sample is one forget and one retain row. Prints samples a second, the ratios, memory, and the
+largest difference between the loss curves.
 
-    python benchmarks/bench_training.py --model results/tofu-smollm2-cpu/models/target/checkpoint --data /path/to/data
+    results=results/tofu-smollm2-cpu
+    python benchmarks/bench_training.py --model $results/models/target/checkpoint --data DATA
 """
 
 import argparse
@@ -44,7 +50,7 @@ def rows_of(folder: str, name: str, limit: int) -> list[dict]:
 
 
 def padded_losses(model, rows, pad_id: int, width: int) -> RowLoss:
-    """Answer losses as the usual code has them: all logits of every position of every padded row."""
+    """Answer losses as usual code computes them, from the logits of every padded position."""
     ids, attention, span = collate(rows, pad_id, model.device)
     more = (0, max(0, width - ids.shape[1]))
     ids, attention, span = (
@@ -142,15 +148,23 @@ def trainer(model, tokenizer, forget, retain, steps):
     schedule = get_linear_schedule_with_warmup(optimizer, 0, len(steps))
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            folder, per_device_train_batch_size=BATCH, max_steps=len(steps), max_grad_norm=CLIP, use_cpu=True, report_to="none",
-            save_strategy="no", logging_strategy="no", remove_unused_columns=False, disable_tqdm=True,
+            folder,
+            per_device_train_batch_size=BATCH,
+            max_steps=len(steps),
+            max_grad_norm=CLIP,
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            remove_unused_columns=False,
+            disable_tqdm=True,
             dataloader_pin_memory=False,
-        )  # fmt: skip
+        )
         Plain(
             model,
             arguments,
             train_dataset=pairs,
-            data_collator=lambda found: {"pairs": found},
+            data_collator=lambda batch: {"pairs": batch},
             optimizers=(optimizer, schedule),
         ).train()
     return result
@@ -231,20 +245,21 @@ def main() -> None:
         (path, child(__file__, *shared, "--path", path))
         for path in ("ours", "trainer", "official", "trainer", "ours")
     ]
-    found = {
+    results = {
         path: max((r for p, r in runs if p == path), key=lambda r: r[by])
         for path in ("ours", "official")
     }
-    found["trainer"] = min((r for p, r in runs if p == "trainer"), key=lambda r: r[by])
-    for path, run in found.items():
+    results["trainer"] = min((r for p, r in runs if p == "trainer"), key=lambda r: r[by])
+    for path, run in results.items():
         rate = BATCH * options.steps / run[by]
         print(
-            f"{path:9s} {rate:.3f} samples/s, {run['peak'] / 1e6:.0f} MB above the loaded model, losses {run['losses']}"
+            f"{path:9s} {rate:.3f} samples/s, {run['peak'] / 1e6:.0f} MB above the loaded model,"
+            f" losses {run['losses']}"
         )
-    print(f"mean length {found['ours']['mean_length']:.0f} tokens")
+    print(f"mean length {results['ours']['mean_length']:.0f} tokens")
     limit = "matrix products of the tokens that are there"
     for path, least in (("official", 8), ("trainer", 1)):
-        ratio = found[path][by] / found["ours"][by]
+        ratio = results[path][by] / results["ours"][by]
         report(
             f"training: samples/s against {path}",
             ratio,
@@ -254,7 +269,8 @@ def main() -> None:
             limit,
         )
         worst = max(
-            abs(a - b) for a, b in zip(found[path]["losses"], found["ours"]["losses"], strict=True)
+            abs(a - b)
+            for a, b in zip(results[path]["losses"], results["ours"]["losses"], strict=True)
         )
         report(
             f"training: loss curve against {path}",

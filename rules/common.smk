@@ -307,7 +307,14 @@ def unlearn_config(wildcards):
         encoding=chosen.encoding,
         least_moved=chosen.least_moved,
         adapters=adapters,
+        evaluation_precision=evaluation_precision(),
     )
+
+
+def evaluation_precision():
+    """What evaluation rounds a model's weights to: a weight counts as moved if that can be read."""
+    options = config["evaluation"]
+    return options.get("scoring", options.get("harness", {})).get("precision", "fp32")
 
 
 # --- inputs and params of evaluation.smk and suites.smk ---
@@ -405,10 +412,17 @@ def claim_cells():
         for name in ("sparsity_sweep", "ratio_sweep")
         for cell in figures.cells_of(config, name)
     ]
+    table = [cell.id for cell in grid.table_cells(config)]
     return {
-        "table": [cell.id for cell in grid.table_cells(config)],
+        "table": table,
         "sweeps": list(dict.fromkeys(sweeps)),
+        "rows": list(dict.fromkeys([*table, *sweeps])),
     }
+
+
+def row_values(names):
+    """Per-row values of each cell, in the order of the cells' names."""
+    return [(f"metrics/{name}", "rows.json") for name in names]
 
 
 def timing_jobs():

@@ -1,5 +1,15 @@
 # Tables and figures: sets of cells, drawn from the collected metrics and the masks' densities; the claims answered from them.
-TABLE_ENDS = [".csv", "_long.csv", ".md", ".tex", "_published.csv", "_published.md"]
+UNLEARNED = [cell for cell in CELLS if cell.method not in cells.BASELINES]
+TABLE_ENDS = [
+    ".csv",
+    "_long.csv",
+    ".md",
+    ".tex",
+    "_published.csv",
+    "_published.md",
+    "_differences.csv",
+    "_differences.md",
+]
 TABLE_FILES = {
     protocol: outputs_of(
         f"tables/{TASK.table}/{protocol}", *[f"{TASK.table}{end}" for end in TABLE_ENDS]
@@ -20,7 +30,12 @@ OTHER_TABLES = {
 
 rule collect:
     input:
-        unpack(fixed_inputs(metrics=[(f"metrics/{cell.id}", "metrics.json") for cell in CELLS])),
+        unpack(
+            fixed_inputs(
+                metrics=[(f"metrics/{cell.id}", "metrics.json") for cell in CELLS],
+                moved=[(f"unlearned/{cell.id}", "moved.json") for cell in UNLEARNED],
+            )
+        ),
     output:
         metrics=f"{R}/collected/metrics.csv",
         manifest=f"{R}/collected/manifest.json",
@@ -44,14 +59,26 @@ rule collect:
 
 rule table:
     input:
-        unpack(fixed_inputs(metrics=COLLECTED)),
+        unpack(fixed_inputs(metrics=COLLECTED, rows=row_values(claim_cells()["table"]))),
     output:
-        wide=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.csv",
+        wide=report(
+            f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.csv",
+            caption="../workflow/report/table.rst",
+            category="Tables",
+            labels={"table": TASK.table, "protocol": "{protocol}"},
+        ),
         long=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_long.csv",
         markdown=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.md",
         latex=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}.tex",
-        published=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_published.csv",
+        published=report(
+            f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_published.csv",
+            caption="../workflow/report/published.rst",
+            category="Tables",
+            labels={"table": f"{TASK.table}, beside the published", "protocol": "{protocol}"},
+        ),
         published_markdown=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_published.md",
+        differences=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_differences.csv",
+        differences_markdown=f"{R}/tables/{TASK.table}/{{protocol}}/{TASK.table}_differences.md",
         manifest=f"{R}/tables/{TASK.table}/{{protocol}}/manifest.json",
     log:
         f"{R}/logs/table/{{protocol}}.log",
@@ -75,12 +102,19 @@ rule claims:
     input:
         unpack(
             fixed_inputs(
-                metrics=COLLECTED, densities=densities.mask_tables(config, density_options())
+                metrics=COLLECTED,
+                rows=row_values(claim_cells()["rows"]),
+                densities=densities.mask_tables(config, density_options()),
             )
         ),
     output:
         answers=f"{R}/tables/claims/claims.json",
-        table=f"{R}/tables/claims/claims.csv",
+        table=report(
+            f"{R}/tables/claims/claims.csv",
+            caption="../workflow/report/claims.rst",
+            category="Claims",
+            labels={"table": "claims"},
+        ),
         markdown=f"{R}/tables/claims/claims.md",
         latex=f"{R}/tables/claims/claims.tex",
         manifest=f"{R}/tables/claims/manifest.json",
@@ -107,7 +141,12 @@ rule timing:
     input:
         timing_inputs(),
     output:
-        table=f"{R}/tables/table4/table4.csv",
+        table=report(
+            f"{R}/tables/table4/table4.csv",
+            caption="../workflow/report/timing.rst",
+            category="Tables",
+            labels={"table": "table4", "protocol": "times"},
+        ),
         markdown=f"{R}/tables/table4/table4.md",
         latex=f"{R}/tables/table4/table4.tex",
         manifest=f"{R}/tables/table4/manifest.json",
@@ -134,7 +173,12 @@ rule examples:
             fixed_inputs(answers=example_names(), **rows(*["refusals"] * ("refusals" in SPLITS)))
         ),
     output:
-        table=f"{R}/tables/examples/examples.csv",
+        table=report(
+            f"{R}/tables/examples/examples.csv",
+            caption="../workflow/report/examples.rst",
+            category="Examples",
+            labels={"table": "examples"},
+        ),
         markdown=f"{R}/tables/examples/examples.md",
         latex=f"{R}/tables/examples/examples.tex",
         refusals=f"{R}/tables/examples/refusals.csv",
@@ -164,7 +208,12 @@ rule figure:
         unpack(figure_inputs),
     output:
         pdf=f"{R}/figures/{{figure}}/{{figure}}.pdf",
-        svg=f"{R}/figures/{{figure}}/{{figure}}.svg",
+        svg=report(
+            f"{R}/figures/{{figure}}/{{figure}}.svg",
+            caption="../workflow/report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
         png=f"{R}/figures/{{figure}}/{{figure}}.png",
         csv=f"{R}/figures/{{figure}}/{{figure}}.csv",
         manifest=f"{R}/figures/{{figure}}/manifest.json",
@@ -207,7 +256,12 @@ rule report:
             )
         ),
     output:
-        report=f"{R}/report/report.html",
+        report=report(
+            f"{R}/report/report.html",
+            caption="../workflow/report/page.rst",
+            category="Report",
+            labels={"page": "all on one page"},
+        ),
         manifest=f"{R}/report/manifest.json",
     log:
         f"{R}/logs/report.log",

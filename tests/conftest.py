@@ -17,6 +17,17 @@ TEMPLATE = "[INST] {question} [/INST] {answer}"
 SIZE = {"hidden_size": 16, "intermediate_size": 24, "layers": 2, "heads": 2, "vocab_size": 400}
 
 
+def pytest_collection_modifyitems(items):
+    """With several processes (`pytest -n 2 --dist loadgroup`) a file stays together, for its fixtures are dear.
+
+    Files marked `slow` start first: whatever is last runs alone.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def rows():
     return {

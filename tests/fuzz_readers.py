@@ -1,12 +1,15 @@
-"""Feed the readers of files from strangers with damaged and hostile ones: one WagleError or a value, and within a second.
+"""Feed readers of files from strangers with damaged and hostile ones.
+
+Every case gives a value or one WagleError, within a second.
 
     python tests/fuzz_readers.py --cases 100000 [--seed 0]
 
-Readers: masks, records (manifest and run), configs, scoring logs, rows (data and generations), checkpoints' parameter
-lists, and resume states.
-Cases are drawn by hypothesis, half by damaging the bytes of a valid file (flips, cuts, insertions), half by building one whose
-parts are wrong (shapes, offsets, counts, types, depths). The second is of processor time, so a busy machine fails
-nothing. Prints one JSON line; ends with a traceback at the first case that escapes.
+Readers: masks, records (manifest and run), configs, scoring logs, rows (data and generations),
+checkpoints' parameter lists, and resume states.
+Cases are drawn by hypothesis. Half damage the bytes of a valid file (flips, cuts, insertions), half
+build a file whose fields are wrong (shapes, offsets, counts, types, depths). The second is of
+processor time, so a busy machine fails nothing. Prints one JSON line; ends with a traceback at the
+first case that escapes.
 """
 
 import argparse
@@ -69,7 +72,7 @@ LUMPS = st.one_of(
 
 @st.composite
 def damaged(draw, valid: bytes) -> bytes:
-    """`valid` with a few bytes flipped, replaced, put in or cut out, or bytes that were never valid."""
+    """`valid` with a few bytes flipped, replaced, inserted or removed, or arbitrary bytes."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=200))
     content = bytearray(valid)
@@ -161,9 +164,14 @@ def examples(folder: Path) -> dict[str, Path]:
     save_file(packed, found["mask"], metadata=said)
     digest = "0" * 64
     manifest = {
-        "format": FORMAT, "rule": "mask", "wildcards": {"ratio": "0.5"}, "inputs": {"../../a/manifest.json": digest},
-        "raw": {"rows.jsonl": digest}, "outputs": {"mask": {"sha256": digest, "bytes": 3}}, "params": {"code": digest + ":a.py"},
-    }  # fmt: skip
+        "format": FORMAT,
+        "rule": "mask",
+        "wildcards": {"ratio": "0.5"},
+        "inputs": {"../../a/manifest.json": digest},
+        "raw": {"rows.jsonl": digest},
+        "outputs": {"mask": {"sha256": digest, "bytes": 3}},
+        "params": {"code": digest + ":a.py"},
+    }
     write_json(found["record"], manifest)
     run = {"manifest_sha256": digest, "seconds": 1.0}
     write_json(found["run"], run | {"sha256": sha256_text(json_text(run))})

@@ -2,12 +2,13 @@
 
     python tests/slurm_node.py COMMAND ...      runs COMMAND beside such a node, then ends the node
 
-Notable: the daemons are children in the foreground that end with this process, even with a killed one (a job that runs just
-then is left over, for nobody is there to cancel it). They listen on the loopback address alone and have a munge key of their
-own, so a Slurm of the machine is neither used nor touched. Two GPUs are placeholders (harmless device files): `--gpus=1`
-waits for one and sets CUDA_VISIBLE_DEVICES. A job above its memory is killed within a second or two, without cgroups. CPUs
-(4) and memory (64 GB) are what the node says, not what there is. Missing packages are installed by apt, which needs root and
-Debian or Ubuntu.
+Notable: the daemons are children in the foreground that end with this process, even with a killed
+one. A job that runs just then is left over, because nobody is there to cancel it. The daemons
+listen on the loopback address only and have their own munge key, so a Slurm of the machine is
+neither used nor touched. Two GPUs are placeholders (harmless device files): `--gpus=1` waits for
+one and sets CUDA_VISIBLE_DEVICES. A job above its memory is killed within a second or two, without
+cgroups. The node states 4 CPUs and 64 GB, whatever the machine has. Missing packages are installed
+by apt, which needs root and Debian or Ubuntu.
 Left out: an accounting database (profiles/slurm/no-accounting takes its place), several nodes.
 """
 
@@ -66,7 +67,10 @@ class UnavailableError(Exception):
 
 
 def install() -> None:
-    """Install what is missing by apt, without letting the packages start services. Raises UnavailableError where that fails."""
+    """Install missing packages by apt, without letting them start services.
+
+    Raises UnavailableError where that fails.
+    """
     missing = [
         package for program, package in PACKAGES.items() if not shutil.which(program, path=PATH)
     ]
@@ -105,7 +109,10 @@ def free_ports(n: int) -> list[int]:
 
 
 class SlurmNode:
-    """Context manager: a running node; `env` is the environment in which Slurm's commands and Snakemake find it."""
+    """Context manager: a running node.
+
+    `env` is the environment in which Slurm's commands and Snakemake find it.
+    """
 
     def __init__(self, cpus: int = 4):
         install()
@@ -238,7 +245,10 @@ class SlurmNode:
                 daemon.wait()
 
     def jobs(self, *states: str) -> dict[str, str]:
-        """{job id: comment} of the jobs in these states (such as PENDING, RUNNING); the comment has rule and wildcards."""
+        """{job id: comment} of the jobs in these states, such as PENDING and RUNNING.
+
+        The comment has rule and wildcards.
+        """
         listed = self.run("squeue", "-h", "-t", ",".join(states), "-o", "%i|%k").stdout
         return dict(line.split("|", 1) for line in listed.splitlines())
 

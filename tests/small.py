@@ -1,6 +1,7 @@
-"""A small experiment to do harm to: a copy of the project with two selections of one method, 30-odd jobs of every kind.
+"""A small experiment to do harm to.
 
-Shared by the campaigns (kills, flips) and the tests of audit, lineage, re-runs, comparison and export.
+It is a copy of the project with three selections of one method, and 30-odd jobs of every rule. The
+campaigns (kills, flips) and the tests of audit, lineage, re-runs, comparison and export share it.
 """
 
 import json
@@ -43,7 +44,7 @@ def project(folder: Path) -> Project:
 
 
 def start(made: Project, *arguments) -> subprocess.Popen:
-    """Snakemake in a process group of its own, as a shell would start it; its output goes to run.log."""
+    """Snakemake in a process group of its own, as a shell starts it; it writes to run.log."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")} | {
         "PYTHONPATH": str(made.folder)
     }
@@ -70,7 +71,10 @@ def kill(process: subprocess.Popen) -> None:
 
 
 def artifacts(results: Path) -> dict[str, bytes]:
-    """Content of every recorded file and manifest by relative path; run records, logs and time stamps left out."""
+    """Content of every recorded file and manifest by relative path.
+
+    Run records, logs and time stamps are left out.
+    """
     files = (
         path
         for path in sorted(results.rglob("*"))

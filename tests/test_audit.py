@@ -8,8 +8,8 @@ import math
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from scipy import stats
 
 from wagle.audit import lineage, summary
 from wagle.audit.check import audit_folder
@@ -17,6 +17,7 @@ from wagle.audit.compare import compare_numbers
 from wagle.audit.record_graph import ancestors, descendants, load_records
 from wagle.cli.main import main
 from wagle.errors import WagleError
+from wagle.evaluation.statistics import difference
 from wagle.runtime import identity
 from wagle.runtime.files import json_text, sha256_file, sha256_text, write_json
 from wagle.runtime.job import recorded
@@ -403,24 +404,41 @@ def test_intermediates_may_be_removed(results):
     assert not any(f.kind == "missing" for f in findings)
 
 
-def test_numbers_that_differ_are_compared_with_their_standard_errors(results, tmp_path, capsys):
+def test_two_seeds_without_rows_tell_no_difference_from_chance(results, tmp_path, capsys):
     other = shutil.copytree(results, tmp_path / "other")
     path = other / "collected/metrics.csv"
     path.write_text(path.read_text().replace(",MIA,0.5,", ",MIA,1.0,"))
     comparison = compare_numbers(results, other)
-    assert [(n.name, n.difference, n.test) for n in comparison.both] == [
+    nothing = "nothing; not the spread over seeds: 2 of at least 3"
+    assert [(n.name, n.difference, n.covers) for n in comparison.both] == [
         ("npo wagle ratio=0.8 gamma=1e-06 [wagle] retain Acc", 0.0, "equal"),
-        ("npo wagle ratio=0.8 gamma=1e-06 [wagle] MIA", 0.5, "by standard errors"),
+        ("npo wagle ratio=0.8 gamma=1e-06 [wagle] MIA", 0.5, nothing),
     ]
     number = comparison.both[1]
-    assert number.se == pytest.approx(math.sqrt(0.1**2 + 0.1**2))
-    assert number.p == pytest.approx(2 * stats.norm.sf(0.5 / number.se))
-    assert number.adjusted == pytest.approx(2 * number.p)
+    assert math.isinf(number.se) and math.isnan(number.p) and math.isnan(number.adjusted)
     assert main(["compare", str(results), str(other)]) == 0
     printed = capsys.readouterr().out
     assert "2 numbers in both: 1 equal, 1 different" in printed and "config: the same" in printed
     assert main(["compare", str(results), str(other), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["both"][1]["difference"] == 0.5
+
+
+def test_numbers_with_rows_are_compared_by_the_engine(results, tmp_path):
+    """No record says that the rows are of the same data; p is Holm's over both numbers."""
+    other = shutil.copytree(results, tmp_path / "other")
+    rng, cells = np.random.default_rng(0), {}
+    for root, shift in ((results, 0.0), (other, 0.1)):
+        cells[root] = rng.normal(shift, 1, (2, 20))
+        for seed, cell in enumerate(CELLS):
+            rows = {"wagle": {"MIA": {"forget": cells[root][seed].tolist()}}}
+            (root / "metrics" / cell / "rows.json").write_text(json.dumps(rows))
+    number = compare_numbers(results, other).both[1]
+    wanted = difference(cells[other], cells[results], paired_rows=False)
+    assert number.covers == "independent rows; not the spread over seeds: 2 of at least 3"
+    assert (number.difference, number.se) == pytest.approx((wanted.value, wanted.se))
+    assert number.p == pytest.approx(wanted.p) and number.adjusted == pytest.approx(
+        min(1, 2 * wanted.p)
+    )
 
 
 def test_ancestors_are_each_named_once_and_nearest_first(results):

@@ -1,4 +1,7 @@
-"""Configs: every shipped one is valid and complete; a typo is named with its path and what is allowed."""
+"""Configs: every shipped one is valid and complete.
+
+A typo is named with its path and the allowed values.
+"""
 
 import copy
 

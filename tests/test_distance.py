@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from wagle.audit.compare import holm
 from wagle.audit.distance import distance
+from wagle.evaluation.statistics import holm
 
 
 def far(tmp_path, one, two, suffix=".json"):

@@ -123,7 +123,12 @@ def test_a_quiz_depends_on_the_harness_prompt_and_made_up_rows_on_their_maker():
     from wagle.experiment.splits import split_modules
 
     quiz = {"name": "asked", "form": "quiz", "task": "mmlu"}
-    config = {"data": {"source": "files", "splits": {"a": quiz, "b": [quiz, {"source": "synthetic"}], "c": {}}}}  # fmt: skip
+    config = {
+        "data": {
+            "source": "files",
+            "splits": {"a": quiz, "b": [quiz, {"source": "synthetic"}], "c": {}},
+        }
+    }
     assert split_modules(config, "a") == ["wagle/assets/harness/mmlu.yaml"]
     assert split_modules(config, "b") == ["wagle.data.synthetic", "wagle/assets/harness/mmlu.yaml"]
     assert split_modules(config, "c") == []

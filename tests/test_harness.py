@@ -1,4 +1,7 @@
-"""The harness on local files: multiple choice of a tiny model against scores computed by hand; unknown tasks are named."""
+"""The harness on local files: choices of a tiny model against scores computed by hand.
+
+Unknown tasks are named.
+"""
 
 import gzip
 import json
@@ -34,7 +37,8 @@ def by_hand(model, tokenizer, row, topic):
     choices = "\n".join(
         f"{letter}. {text}" for letter, text in zip("ABCD", row["choices"], strict=True)
     )
-    prompt = f"The following are multiple choice questions (with answers) about {topic}.\n\n{row['question']}\n{choices}\nAnswer:"
+    heading = f"The following are multiple choice questions (with answers) about {topic}."
+    prompt = f"{heading}\n\n{row['question']}\n{choices}\nAnswer:"
     scores = []
     for letter in "ABCD":
         ids, start = (

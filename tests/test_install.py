@@ -1,4 +1,4 @@
-"""An installed wagle, not a checkout: its commands run in any folder, for what they read is installed with it."""
+"""An installed wagle, not a checkout: its commands run in any folder, with what they read."""
 
 import json
 import os
@@ -16,7 +16,7 @@ PARTS = ["pyproject.toml", "README.md", "LICENSE", "wagle"]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """`wagle(*arguments)` in an empty folder, of a library that pip installed from a copy of the sources."""
+    """`wagle(*arguments)` in an empty folder, of a library that pip installed."""
     folder = tmp_path_factory.mktemp("installed")
     source, target, start = folder / "source", folder / "site-packages", folder / "start"
     start.mkdir()
@@ -32,7 +32,7 @@ def installed(tmp_path_factory):
     env |= {"PYTHONPATH": str(target)}
 
     def wagle(*arguments):
-        command = [sys.executable, "-m", "wagle", *map(str, arguments)]
+        command = [sys.executable, "-m", "wagle.cli", *map(str, arguments)]
         done = subprocess.run(
             command, cwd=start, env=env, capture_output=True, text=True, check=False
         )

@@ -254,7 +254,9 @@ def test_paired_cells_on_the_command_line(tmp_path, capsys):
     assert main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert (
-        found["difference"] == pytest.approx(0.5 / 3) and found["rows"] == 3 and found["seeds"] == 2
+        found["difference"] == pytest.approx(0.5 / 3)
+        and found["n_rows"] == 3
+        and found["n_seeds"] == 2
     )
     assert main([*arguments, "--metric", "FQ"]) == 1
     assert "one of 1-Rouge-L" in capsys.readouterr().err

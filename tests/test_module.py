@@ -1,4 +1,4 @@
-"""Another workflow includes this one as a module: from a folder, under other names, twice, or straight from a host."""
+"""Another workflow includes this one: from a folder, under other names, twice, from a host."""
 
 import json
 import os
@@ -12,6 +12,8 @@ from test_workflow import MY_OBJECTIVE, MY_SCORE, PARTS, tiny
 
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import read_manifest
+
+pytestmark = pytest.mark.slow
 
 PLAIN = """configfile: "mine.yaml"
 
@@ -53,7 +55,7 @@ use rule * from wagle as wagle_*
 
 @pytest.fixture
 def including(tmp_path):
-    """`run(snakefile, *arguments)` in a folder that holds a config, a score and a method, and no part of this project."""
+    """`run(snakefile, *arguments)` in a folder that holds a config, a score and a method."""
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "mine.yaml").write_text(yaml.safe_dump(tiny("no-embedder"), sort_keys=False))
@@ -66,8 +68,12 @@ def including(tmp_path):
         path = f"{ROOT}{os.pathsep}{folder}"
         done = subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
-            cwd=folder, env=kept | {"PYTHONPATH": path} | env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            cwd=folder,
+            env=kept | {"PYTHONPATH": path} | env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         return done.stdout + done.stderr
 
@@ -107,14 +113,20 @@ def test_straight_from_a_host(including, tmp_path):
 
     def git(*arguments):
         own = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-        done = subprocess.run(["git", *own, *arguments], cwd=source, check=True, capture_output=True, text=True)  # fmt: skip
+        done = subprocess.run(
+            ["git", *own, *arguments], cwd=source, check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()
 
     git("init", "--quiet")
     git("add", ".")
     git("commit", "--quiet", "--message", "as it is")
-    here = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{tmp_path}/host/.insteadOf",
-            "GIT_CONFIG_VALUE_0": "https://github.com/somebody/", "XDG_CACHE_HOME": str(tmp_path / "cache")}  # fmt: skip
+    here = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{tmp_path}/host/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/somebody/",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
     snakefile = HOSTED.format(commit=git("rev-parse", "HEAD"))
     run(snakefile, "--until", "wagle_check_data", **here)
     left = run(

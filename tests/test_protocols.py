@@ -246,7 +246,7 @@ def test_everything_but_fq_and_its_average_is_the_same():
     different = {
         metric for metric in found[0] if found[0][metric]["value"] != found[1][metric]["value"]
     }
-    assert different == {"FQ", "UE Avg"}
+    assert different == {"FQ", "KS", "UE Avg", names.BY_ROWS}
 
 
 def test_switch_template_closes_with_a_backslash(tokenizer, rows):
@@ -286,6 +286,36 @@ def test_utilitys_error_is_that_of_row_averages():
         ) / 2
         squares += rows.var(ddof=1) / len(rows)
     assert found["UT Avg"]["se"] == pytest.approx(math.sqrt(squares) / 3)
+
+
+@pytest.mark.parametrize("protocol", list(protocols.PROTOCOLS))
+def test_parts_add_up_to_their_metric(protocol):
+    """What the engine compares is the metric itself: the means of its parts, added up."""
+    found = protocols.evaluate(protocol, make_log(), make_generations(), make_log(1))
+    rows = protocols.only_rows(found)
+    for metric, values in rows.items():
+        sets = values.values() if isinstance(values, dict) else [values]
+        total = sum(np.mean(x) for x in sets)
+        assert total == pytest.approx(found[metric]["value"], rel=1e-12, abs=1e-12), metric
+    assert set(found) - set(rows) <= {"FQ", "forget quality", "privleak"}
+
+
+def test_the_ks_statistic_stands_beside_fq_and_in_no_average():
+    log, generations = make_log(), make_generations()
+    found = {name: protocols.evaluate(name, log, generations) for name in ("wagle", "wagle-code")}
+    losses = [
+        protocols.split_losses(protocols.Log(log), split, protocols.PROTOCOLS["wagle"])
+        for split in ("forget_perturbed", "retain_perturbed")
+    ]
+    ratios = [np.exp(-x.perturbed).mean(1) / np.exp(-x.paraphrased) for x in losses]
+    gap = stats.ks_2samp(*ratios).statistic
+    assert found["wagle"]["KS"]["value"] == pytest.approx(gap, rel=1e-12)
+    for name, in_place in (("wagle", gap), ("wagle-code", 1 - found["wagle-code"]["KS"]["value"])):
+        others = [found[name][metric]["value"] for metric in names.EFFICACY[1:]]
+        value = found[name][names.BY_ROWS]["value"]
+        assert value == pytest.approx(np.mean([in_place, *others]), rel=1e-12)
+    tofu = protocols.evaluate("tofu", log, generations, make_log(1))
+    assert found["wagle"]["extraction strength"] == tofu["extraction strength"]
 
 
 def test_metrics_of_different_rows_are_not_averaged():

@@ -2,14 +2,16 @@
 
 import hashlib
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from wagle.errors import WagleError
+from wagle.evaluation.statistics import difference, holm
 from wagle.experiment import tasks
 from wagle.experiment.cells import Cell
 from wagle.figures import gamma_sweep, precision
-from wagle.reporting import examples, frames, plots, published, tables, timing
+from wagle.reporting import differences, examples, frames, plots, published, tables, timing
 from wagle.runtime.files import json_text, sha256_file, write_json
 
 HEAD = "method,selection,metric,value,source\n"
@@ -57,7 +59,8 @@ def test_shipped_published_files_cover_their_tables_and_invent_nothing():
     for name in ("tofu", "wmdp", "whp", "detox"):
         task = tasks.load(name).TASK
         frame = published.of_task(task)
-        assert set(frame["metric"]) == set(tables.metrics_of(task.layouts["wagle"]))
+        ours = set(tables.metrics_of(task.layouts["wagle"]))
+        assert set(task.beside) <= ours and set(frame["metric"]) == ours - set(task.beside)
         assert (
             frame["value"].isna().all()
             or frame.loc[frame["value"].notna(), "source"].str.len().min() > 5
@@ -84,7 +87,7 @@ def test_times_add_up(tmp_path):
             "unlearn": [record(tmp_path / "u/1", 60), record(tmp_path / "u/2", 180)],
         },
         "dense": {"unlearn": [record(tmp_path / "u/3", 30)]},
-    }  # fmt: skip
+    }
     found = timing.table(jobs).set_index("selection")
     assert found.loc[
         "wagle", ["gradients (min)", "score (min)", "mask (min)"]
@@ -155,9 +158,9 @@ def metrics_file(folder, rows):
     frame = []
     for name, value in rows:
         cell = Cell.parse(name)
-        about = {key: getattr(cell, key) for key in tables.KEYS}
-        for metric in ("UE Avg", "UT Avg"):
-            frame.append(ABOUT | about | {"metric": metric, "value": value})
+        keys = {key: getattr(cell, key) for key in tables.KEYS}
+        averages = ("UE Avg", "UT Avg")
+        frame += [ABOUT | keys | {"metric": metric, "value": value} for metric in averages]
     pd.DataFrame(frame).to_csv(folder / "metrics.csv", index=False)
     return folder / "metrics.csv"
 
@@ -182,14 +185,15 @@ def test_gamma_axis(tmp_path):
 
 def precision_files(folder):
     """Cells of two precisions, two learning rates, three selections, and what moved in each."""
-    about, values, moved = {}, [], []
-    for kind in ("fp32", "bf16"):
+    training, values, moved = {}, [], []
+    for policy in ("fp32", "bf16"):
         for i, lr in enumerate((1e-5, 1e-4)):
-            about[f"m-{kind}-{i}"] = {"objective": "graddiff", "precision": kind, "lr": lr}
+            method = f"m-{policy}-{i}"
+            training[method] = {"objective": "graddiff", "precision": policy, "lr": lr}
             for j, selection in enumerate(("dense", "magnitude", "wagle")):
                 ratio = "all" if selection == "dense" else "0.5"
-                values.append((f"m-{kind}-{i}/{selection}/ratio-{ratio}/seed-1", 0.5 + 0.1 * j))
-                moved.append(1.0 if kind == "fp32" else 0.1 + 0.3 * i - 0.05 * j)
+                values.append((f"{method}/{selection}/ratio-{ratio}/seed-1", 0.5 + 0.1 * j))
+                moved.append(1.0 if policy == "fp32" else 0.1 + 0.3 * i - 0.05 * j)
     files = {
         "metrics": [metrics_file(folder, values)],
         "moved": json_files(folder, "moved", "share_moved", moved),
@@ -197,7 +201,7 @@ def precision_files(folder):
     params = SHOWN | {
         "cells": [cell for cell, _ in values],
         "selections": ["dense", "magnitude", "wagle"],
-        "about": about,
+        "training": training,
     }
     return files, params
 
@@ -218,3 +222,102 @@ def test_a_figures_bytes_follow_from_its_numbers(tmp_path):
         plots.save(precision, data, params, paths)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+LAYOUT = {"Unlearning efficacy": ["KS", "extraction strength"], "Utility": ["UT Avg"]}
+LOWER = ("extraction strength",)
+
+
+def collected(values, rows=None):
+    """Metrics of {(method, selection, seed): {metric: value}} with an error over rows of 0.02."""
+    frame = pd.DataFrame(
+        {"experiment": "e", "task": "t", "method": method, "selection": selection}
+        | {"ratio": None, "gamma": None, "seed": seed, "protocol": "wagle", "metric": metric}
+        | {"value": value, "se": 0.02, "n": 50}
+        | {"share_updated": None if selection == "" else 0.8}
+        for (method, selection, seed), metrics in values.items()
+        for metric, value in metrics.items()
+    ).astype({"share_updated": float})
+    return frame if rows is None else frame.assign(rows=rows)
+
+
+def beyond(ks, strength, utility=0.9):
+    frame = collected(
+        {
+            ("retrained", "", None): {"KS": 0.3, "extraction strength": 0.2, "UT Avg": 0.5},
+            ("npo", "wagle", 1): {"KS": ks, "extraction strength": strength, "UT Avg": utility},
+        }
+    )
+    return tables.summarise(frame)
+
+
+@pytest.mark.parametrize(
+    ("ks", "strength", "marked"),
+    [
+        (0.31, 0.19, set()),
+        (0.36, 0.2, {"KS"}),  # by more than two errors: 2 * 0.02 * sqrt(2) = 0.057
+        (0.35, 0.1, {"extraction strength"}),  # better when lower, so beyond is below
+        (0.2, 0.3, set()),
+    ],
+)
+def test_efficacy_beyond_the_retrained_models_is_marked(ks, strength, marked):
+    summary = beyond(ks, strength)
+    found = tables.beyond_retrained(summary, LAYOUT, LOWER)
+    assert {metric for _, _, metric in found} == marked
+    for write, dagger in ((tables.markdown, "†"), (tables.html, "†"), (tables.latex, "dagger")):
+        text = write(summary, LAYOUT, [], LOWER)
+        assert text.count(dagger) == (len(marked) + 1 if marked else 0)  # and the note
+        assert ("over-unlearning" in text) == bool(marked)
+
+
+def test_without_a_retrained_row_nothing_is_beyond_it():
+    summary = beyond(1.0, 0.0)
+    summary = summary[summary["method"] != "retrained"]
+    assert tables.beyond_retrained(summary, LAYOUT, LOWER) == set()
+    assert "†" not in tables.markdown(summary, LAYOUT, [], LOWER)
+
+
+def test_every_table_has_the_share_of_updated_weights():
+    summary = beyond(0.31, 0.19)
+    lines = tables.markdown(summary, LAYOUT, []).splitlines()
+    assert lines[0].startswith("| Method | Selection | share updated | KS |")
+    assert lines[2].startswith("| Retrained |  |  | 0.300 |")
+    assert lines[3].startswith("| NPO | WAGLE | 0.800 | 0.310 |")
+    assert tables.wide(summary, LAYOUT)["share updated"].tolist()[1] == 0.8
+    assert ">share updated</th>" in tables.html(summary, LAYOUT, [])
+    assert "Method & Selection & share updated & KS" in tables.latex(summary, LAYOUT, [])
+
+
+def test_differences_of_selections_are_the_engines():
+    rng = np.random.default_rng(0)
+    cells = {name: rng.random((3, 20)) for name in ("dense", "wagle", "random")}
+    values, rows = {}, []
+    for name, block in cells.items():
+        for seed, row in enumerate(block):
+            values["npo", name, seed] = {"UT Avg": row.mean(), "UE Avg": row.max()}
+            rows += [{"retain": row.tolist()}, None]
+    found = differences.table(collected(values, rows), ["UE Avg", "UT Avg"])
+    assert found["metric"].tolist() == ["UE Avg"] * 2 + ["UT Avg"] * 2
+    for name in ("wagle", "random"):
+        row = found[(found["selection"] == name) & (found["metric"] == "UT Avg")].iloc[0]
+        wanted = difference(cells[name], cells["dense"])
+        assert row[["difference", "low", "high", "p"]].tolist() == pytest.approx(
+            [wanted.value, wanted.low, wanted.high, wanted.p]
+        )
+        assert row["covers"] == "3 paired seeds and paired rows" and row["rows"] == 20
+    assert found["p (Holm)"].tolist() == pytest.approx(holm(found["p"].tolist()))
+    alone = differences.table(collected({k: v for k, v in values.items() if k[2] == 0}, rows[::3]),
+                              ["UE Avg"])  # fmt: skip
+    assert alone["se"].isna().all() and alone["covers"].str.startswith("nothing").all()
+
+
+def test_rows_are_attached_to_their_cell_protocol_and_metric(tmp_path):
+    frame = collected(
+        {("npo", "dense", 1): {"KS": 0.1, "FQ": 0.2}, ("original", "", None): {"KS": 0.0}}
+    )
+    for name, value in (("a", [1.0]), ("b", [2.0])):
+        write_json(tmp_path / f"{name}.json", {"wagle": {"KS": {"forget": value}}})
+    paths = {"npo/dense/ratio-all/seed-1": tmp_path / "a.json", "original": tmp_path / "b.json"}
+    frame = frame.astype({"seed": "Int64"})
+    rows = tables.with_rows(frame, paths)["rows"].tolist()
+    assert rows == [{"forget": [1.0]}, None, {"forget": [2.0]}]

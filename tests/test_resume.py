@@ -12,9 +12,8 @@ from wagle.training.resume import Progress, ResumeFolder, load_state, save_state
 
 def optimizer(policy="fp32"):
     dtype = torch.float32 if policy == "fp32" else torch.bfloat16
-    made = optimizers.make_optimizer(
-        policy, {"w": torch.nn.Parameter(torch.ones(3, 5, dtype=dtype))}, None, optimizers.Decay(0.0)
-    )
+    weights = {"w": torch.nn.Parameter(torch.ones(3, 5, dtype=dtype))}
+    made = optimizers.make_optimizer(policy, weights, None, optimizers.Decay(0.0))
     made.parameters["w"].grad = torch.full((3, 5), 0.5, dtype=dtype)
     return made
 

@@ -14,10 +14,10 @@ import yaml
 from pydantic import ValidationError
 
 from wagle.errors import WagleError
-from wagle.experiment import schema, schema_docs
+from wagle.experiment import schema, schema_docs, schema_json
 
 QUICK = yaml.safe_load((Path(schema_docs.ROOT) / "config" / "config.yaml").read_text())
-SCHEMA = schema_docs.json_schema()
+SCHEMA = schema_json.json_schema(schema.Experiment)
 
 
 def changed(path, value):
@@ -37,8 +37,12 @@ NUMBER = r"methods\.npo\.lr is the text '{}', but must be a number \({}\)"
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("unlearning.clipp", 1.0,
-         r"my.yaml: unknown key 'clipp' at unlearning \(did you mean 'clip'\?\); allowed: .*clip"),
+        (
+            "unlearning.clipp",
+            1.0,
+            r"my.yaml: unknown key 'clipp' at unlearning \(did you mean 'clip'\?\);"
+            r" allowed: .*clip",
+        ),
         ("sedes", [1], r"unknown key 'sedes' at the top level \(did you mean 'seeds'\?\)"),
         ("unlearning.precision", "fp16", "unlearning.precision is 'fp16'; allowed: 'fp32', 'bf16'"),
         ("methods.npo.lr", "1e-5", NUMBER.format("1e-5", "YAML reads 1e-5 as text; write 1.0e-5")),
@@ -50,19 +54,29 @@ NUMBER = r"methods\.npo\.lr is the text '{}', but must be a number \({}\)"
         ("methods.npo.lr", 0, "methods.npo.lr is 0, but must be greater than 0"),
         ("methods.npo.epochs", 5.0, "methods.npo.epochs is 5.0, but must be a whole number"),
         ("methods.npo.options", {"beta": [1]}, "options.beta is .1., but must be a number, a text"),
-        ("methods.mine", {"lr": 1, "weight_decay": 0, "ratio": 1},
-         "'epochs' or 'steps' is a required property at methods.mine"),
+        (
+            "methods.mine",
+            {"lr": 1, "weight_decay": 0, "ratio": 1},
+            "'epochs' or 'steps' is a required property at methods.mine",
+        ),
         ("methods.retrained", METHOD, "name 'retrained' at methods must be another name"),
         ("methods.my one", METHOD, "name 'my one' at methods must be a name of letters"),
-        ("models.base.source", "hubb", r"models.base has source 'hubb'; its source must be one of "
-                                       r"'hub', .*'scratch' \(did you mean 'hub'\?\)"),
+        (
+            "models.base.source",
+            "hubb",
+            r"models.base has source 'hubb'; its source must be one of "
+            r"'hub', .*'scratch' \(did you mean 'hub'\?\)",
+        ),
         ("models.base", {"name": "x"}, "models.base is .*; its source must be one of 'hub'"),
         ("models.base", 3, "models.base is 3, but must be a mapping"),
         ("models.base.layerz", 2, r"key 'layerz' at models.base \(did you mean 'layers'\?\)"),
         ("models.target", {"source": "path"}, "'path' is a required property at models.target"),
         ("data.splits.forget", {"name": "../secret"}, "data.splits.forget.name is '../secret'"),
-        ("data.splits.forget", [{"form": "quiz"}],
-         "'task' is a required property with form quiz at data.splits.forget.0"),
+        (
+            "data.splits.forget",
+            [{"form": "quiz"}],
+            "'task' is a required property with form quiz at data.splits.forget.0",
+        ),
         ("data.splits.Mine", {}, "name 'Mine' at data.splits must be a name of lower-case letters"),
         ("experiment", "../elsewhere", "experiment is '../elsewhere', but must be a name of"),
         ("task", "my tasks", "task is 'my tasks', but must be the dotted .* such as tofu, "),
@@ -71,11 +85,14 @@ NUMBER = r"methods\.npo\.lr is the text '{}', but must be a number \({}\)"
         ("seeds", [1, True], "seeds.1 is True, but must be a whole number"),
         ("data_dir", 3, "data_dir is 3, but must be a text or null"),
         ("evaluation.protocols", ["tofu"], "evaluation.protocols is .* must have wagle among them"),
-        ("figures.density", {"selections": ["wagle"], "ratio": 0.8},
-         r"'module' is a required property at figures.density \(did you mean 'density_"),
+        (
+            "figures.density",
+            {"selections": ["wagle"], "ratio": 0.8},
+            r"'module' is a required property at figures.density \(did you mean 'density_",
+        ),
         ("selections", {}, "selections is {}, but must have at least one selection"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_named(path, value, message):
     with pytest.raises(WagleError, match=message):
         schema.check(changed(path, value), "my.yaml")

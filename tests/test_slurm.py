@@ -1,8 +1,11 @@
-"""The Slurm profile on a real one-node Slurm: a fault costs one job, and every table has the bytes of an undisturbed local run.
+"""The Slurm profile on a real one-node Slurm.
 
-    pytest -m slurm          (tests/slurm_node.py says what that needs; `make test` leaves these out)
+A fault costs one job, and every table has the bytes of an undisturbed local run.
 
-Each test copies a finished local run, removes what comes after one stage, and lets the cluster make it again.
+    pytest -m slurm     (tests/slurm_node.py says what that needs; `make test` leaves these out)
+
+Each test copies a finished local run, removes what comes after one stage, and lets the cluster make
+it again.
 """
 
 import os
@@ -24,8 +27,9 @@ from wagle.runtime.records import read_manifest
 
 pytestmark = pytest.mark.slurm
 
-# A score that once holds 1.2 GB for longer than the node looks away, and a method that waits where a test wants to find it: in
-# its second step, if the project has a file `hold`. By then the state of the first is saved (WAGLE_RESUME_SECONDS=0).
+# A score that once holds 1.2 GB, for longer than the node's interval between checks. And a method
+# that waits in its second step if the project has a file `hold`. By then the state of the first
+# step is saved (WAGLE_RESUME_SECONDS=0).
 HUNGRY = '''"""The weights themselves, at the price of some memory."""
 
 import time
@@ -122,7 +126,7 @@ def truth(tmp_path_factory, embedder):
 
 
 class ClusterRun:
-    """A copy of the finished experiment without its later stages, and `snakemake --profile slurm` in it."""
+    """A copy of the finished experiment without its later stages, for `--profile slurm`."""
 
     def __init__(self, node, truth, folder, first):
         shutil.copytree(truth.folder, folder, symlinks=True)
@@ -186,7 +190,10 @@ class ClusterRun:
         return until(look, f"the script of {rule}")
 
     def caught(self):
-        """Slurm job and process ids of an unlearning job in its second step; nothing that it leaves there may look whole."""
+        """Slurm job and process ids of an unlearning job in its second step.
+
+        None of the files that it leaves there may look whole.
+        """
         (self.folder / "hold").touch()
         self.start()
         until((self.folder / "held").exists, "unlearning to be at work")
@@ -198,7 +205,7 @@ class ClusterRun:
         return self.job("unlearn"), self.script("unlearn")
 
     def check(self):
-        """Everything is there, byte for byte as the undisturbed run made it, and nothing is half-written."""
+        """Every file is there with the undisturbed run's bytes, and none is half-written."""
         kinds = [f"tables/**/*.{kind}" for kind in ("csv", "md", "tex")]
         kinds += ["figures/**/*.csv", "collected/*.csv", "**/manifest.json"]
         files = {

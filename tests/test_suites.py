@@ -1,4 +1,7 @@
-"""WMDP, WHP and DETOX metrics by hand; perplexity against a plain loop; toxicity by a probe and by a classifier."""
+"""WMDP, WHP and DETOX metrics by hand, perplexity against a loop, and toxicity.
+
+Toxicity is judged by a probe and by a classifier.
+"""
 
 import json
 import math

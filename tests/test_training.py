@@ -17,16 +17,14 @@ from wagle.experiment import official, schema_inputs, schema_training
 from wagle.experiment.settings import NOT_TRAINING
 from wagle.model.losses import answer_loss
 from wagle.objectives import finetune, graddiff, npo
-from wagle.runtime.identity import ROOT
 from wagle.training.loop import TrainingData, fit
+from wagle.training.movement import TrainedWeights, check_trained
 from wagle.training.objective import Objective, load_objective
 from wagle.training.options import TrainingOptions
 from wagle.training.resume import ResumeFolder
 from wagle.training.schedule import learning_rate, make_steps
 from wagle.training.unlearning import (
-    MovedWeights,
     UnlearningRows,
-    check_moved,
     count_moved,
     reference_losses,
     unlearn,
@@ -281,8 +279,8 @@ def test_moved_counts_bits_and_refuses_moved_frozen_weights(model, checkpoint):
 
 def test_a_run_that_moved_nothing_fails_with_the_reason():
     with pytest.raises(WagleError, match=r"0\.50%.*bf16.*1e-05"):
-        check_moved(
-            MovedWeights(selected=200, selected_moved=1, frozen=0, frozen_moved=0),
+        check_trained(
+            TrainedWeights(selected=200, trained=1, evaluation_precision="fp32"),
             0.01,
             dataclasses.replace(OPTIONS, precision="bf16", lr=1e-5),
         )

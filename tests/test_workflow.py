@@ -1,7 +1,8 @@
-"""The workflow itself: a tiny experiment from data to report, nothing to do afterwards, and exactly what a change re-runs.
+"""The workflow itself: a tiny experiment from data to report.
 
-The project is copied, so that code can be changed; a score and a method from outside the library are part of the experiment.
-Jobs are counted by real dry runs.
+Nothing is to do afterwards, and a change re-runs exactly the jobs that it must. The project is
+copied, so that code can be changed. The experiment has a score and a method from outside the
+library. Jobs are counted by real dry runs.
 """
 
 import json
@@ -10,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pandas as pd
 import pytest
@@ -19,6 +21,8 @@ from wagle.attribution import masks
 from wagle.runtime.files import sha256_file
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import read_manifest
+
+pytestmark = pytest.mark.slow
 
 PARTS = ["Snakefile", "rules", "workflow", "wagle", "config", "profiles", "environment.yml"]
 
@@ -142,7 +146,7 @@ class Project:
         return done.returncode, done.stdout + done.stderr
 
     def planned(self):
-        """{(rule, what)} of the jobs that a run would start now; `what` is the job's wildcards as text."""
+        """{(rule, wildcards as text)} of the jobs that a run would start now."""
         code, text = self.snakemake("--dry-run", "--nolock")
         assert code == 0, text[-3000:]
         jobs, rule = set(), None
@@ -246,6 +250,17 @@ def test_masks_records_and_checkpoints(project):
     assert len(manifests) > 60
 
 
+def test_snakemakes_report_holds_tables_figures_claims_and_the_page(project):
+    code, text = project.snakemake("--report", "report.zip")
+    assert code == 0, text[-3000:]
+    with zipfile.ZipFile(project.folder / "report.zip") as archive:
+        names = {name.rpartition("/")[2] for name in archive.namelist()}
+        page = archive.read("report/report.html").decode()
+    expected = {"table1.csv", "table1_published.csv", "table4.csv", "claims.csv", "examples.csv"}
+    assert names >= expected | {"report.html", "sparsity_sweep.svg", "density_layer.svg"}
+    assert "This is experiment\\n<strong>tiny</strong>" in page and "(Fig. A2)" in page
+
+
 def test_nothing_to_do_afterwards(project):
     assert project.planned() == set()
 
@@ -300,88 +315,152 @@ CHANGES = {
     "touch": (lambda p: os.utime(p.folder / "wagle/evaluation/scoring.py"), set(), None),
     "key order": (lambda p: p.write({k: p.config[k] for k in sorted(p.config)}), set(), None),
     "resources": (configure(lambda c: c["resources"]["minutes"].update(unlearn=99)), set(), None),
-    "GPUs": (configure(lambda c: c["resources"].update(training_gpus=2, gpu_stages=["unlearn"])), set(), None),
+    "GPUs": (
+        configure(lambda c: c["resources"].update(training_gpus=2, gpu_stages=["unlearn"])),
+        set(),
+        None,
+    ),
     "a score's code": (
         edit("wagle/scores/wanda.py", "weight.abs() * activations", "activations * weight.abs()"),
-        RESCORED, on("wanda"),
+        RESCORED,
+        on("wanda"),
     ),
     "an outside score's code": (
         edit("my_score.py", "clamp_min(0)", "clamp_min(0.0)"),
-        RESCORED, on("mine"),
+        RESCORED,
+        on("mine"),
     ),
     "a method's code": (
         edit("wagle/objectives/npo.py", "-(2 / beta)", "-(2.0 / beta)"),
-        REDONE | {"examples"}, lambda cell: cell.startswith("npo/"),
+        REDONE | {"examples"},
+        lambda cell: cell.startswith("npo/"),
     ),
     "top-k": (
         edit("wagle/attribution/topk.py", "WORDS = 1 << 15", "WORDS = 2**15"),
-        RESCORED, lambda cell: "/dense" not in cell and "/lora" not in cell,
+        RESCORED,
+        lambda cell: "/dense" not in cell and "/lora" not in cell,
     ),
     "a metric": (
-        edit("wagle/evaluation/protocols.py", "draws: int = 200", "draws: int = 100"), {"metrics", *SUMMARY}, None,
+        edit("wagle/evaluation/protocols.py", "draws: int = 200", "draws: int = 100"),
+        {"metrics", *SUMMARY},
+        None,
     ),
-    "a metric's formula": (edit("wagle/evaluation/metrics.py", "1 - p if sense", "1.0 - p if sense"), {"metrics", *SUMMARY}, None),
+    "a metric's formula": (
+        edit("wagle/evaluation/metrics.py", "1 - p if sense", "1.0 - p if sense"),
+        {"metrics", *SUMMARY},
+        None,
+    ),
     "a shared module": (
-        edit("wagle/data/encoding.py", "number, row in enumerate(rows)", "number, row in enumerate(rows, 0)"),
-        {"base", "finetune", "gradients", "activations", "examples", *RESCORED}, lambda cell: True,
+        edit(
+            "wagle/data/encoding.py",
+            "number, row in enumerate(rows)",
+            "number, row in enumerate(rows, 0)",
+        ),
+        {"base", "finetune", "gradients", "activations", "examples", *RESCORED},
+        lambda cell: True,
     ),
-    "a claim": (edit("wagle/assets/claims.yaml", "tolerance: -0.01", "tolerance: -0.02"), set(), None),  # another task's
-    "a claim of this task": (edit("wagle/assets/claims.yaml", "level: 0.95", "level: 0.9"), {"claims", "report"}, None),
+    "a claim": (  # another task's
+        edit("wagle/assets/claims.yaml", "dense}, tolerance: -0.01", "dense}, tolerance: -0.02"),
+        set(),
+        None,
+    ),
+    "a claim of this task": (
+        edit("wagle/assets/claims.yaml", "level: 0.95", "level: 0.9"),
+        {"claims", "report"},
+        None,
+    ),
     "a published cell": (
-        edit("wagle/assets/published/table1-tofu.csv", "npo,wagle,FQ,,", "npo,wagle,FQ,0.5,a source"), {"table", "report"}, None,
+        edit(
+            "wagle/assets/published/table1-tofu.csv", "npo,wagle,FQ,,", "npo,wagle,FQ,0.5,a source"
+        ),
+        {"table", "report"},
+        None,
     ),
-    "more examples": (configure(lambda c: c["examples"].update(rows=2)), {"examples", "report"}, None),
+    "more examples": (
+        configure(lambda c: c["examples"].update(rows=2)),
+        {"examples", "report"},
+        None,
+    ),
     "a method's precision": (
-        configure(lambda c: c["methods"]["po"].update(precision="bf16")), REDONE | {"examples"}, lambda c: c.startswith("po/"),
+        configure(lambda c: c["methods"]["po"].update(precision="bf16")),
+        REDONE | {"examples"},
+        lambda c: c.startswith("po/"),
     ),
-    "a figure's style": (edit("wagle/reporting/plots.py", '"font.size": 13', '"font.size": 14'), {"figure", "report"}, None),
-    "the report's template": (edit("wagle/assets/report.html.j2", "<h2>Figures", "<h2>All figures"), {"report"}, None),
+    "a figure's style": (
+        edit("wagle/reporting/plots.py", '"font.size": 13', '"font.size": 14'),
+        {"figure", "report"},
+        None,
+    ),
+    "the report's template": (
+        edit("wagle/assets/report.html.j2", "<h2>Figures", "<h2>All figures"),
+        {"report"},
+        None,
+    ),
     "learning rate of a method": (
         configure(lambda c: c["methods"]["po"].update(lr=2.0e-3)),
-        REDONE | {"examples"}, lambda cell: cell.startswith("po/"),
+        REDONE | {"examples"},
+        lambda cell: cell.startswith("po/"),
     ),
     "an override of a pair": (
         configure(lambda c: c["methods"]["npo"].update(overrides={"dense": {"lr": 2.0e-3}})),
-        REDONE | {"examples"}, lambda cell: cell.startswith("npo/dense"),
+        REDONE | {"examples"},
+        lambda cell: cell.startswith("npo/dense"),
     ),
     "a pair's ratio": (
         configure(lambda c: c["methods"]["po"].update(overrides={"wagle": {"ratio": 0.7}})),
-        {"mask", *REDONE}, lambda cell: cell == "po/wagle@gamma-1e-06/ratio-0.7/seed-1",
+        {"mask", *REDONE},
+        lambda cell: cell == "po/wagle@gamma-1e-06/ratio-0.7/seed-1",
     ),
     "an override that says what the method says": (
-        configure(lambda c: c["methods"]["npo"].update(overrides={"dense": {"lr": 1.0e-3}})), set(), None,
+        configure(lambda c: c["methods"]["npo"].update(overrides={"dense": {"lr": 1.0e-3}})),
+        set(),
+        None,
     ),
     "labels of a method's masks": (
         configure(lambda c: c["methods"]["po"].update(forget_labels="refusal")),
-        {"gradients", *RESCORED}, lambda cell: cell.startswith(("po/wagle", "po/mine")),
+        {"gradients", *RESCORED},
+        lambda cell: cell.startswith(("po/wagle", "po/mine")),
     ),
     "a habit of training": (
         configure(lambda c: c["methods"]["npo"].update(official=["retain-draws"])),
-        {"gradients", "examples", *RESCORED}, lambda cell: cell.startswith("npo/"),
+        {"gradients", "examples", *RESCORED},
+        lambda cell: cell.startswith("npo/"),
     ),
     "a habit of masks": (
         configure(lambda c: c["methods"]["npo"].update(official=["gradient-scale"])),
-        {"gradients", *RESCORED}, lambda cell: cell.startswith(("npo/wagle", "npo/mine")),
+        {"gradients", *RESCORED},
+        lambda cell: cell.startswith(("npo/wagle", "npo/mine")),
     ),
     "a habit of weight decay": (
-        configure(lambda c: c.update(official=["frozen-decay"])), REDONE | {"examples"}, lambda cell: True,
+        configure(lambda c: c.update(official=["frozen-decay"])),
+        REDONE | {"examples"},
+        lambda cell: True,
     ),
     "lora's rank": (
-        configure(lambda c: c["selections"]["lora"].update(r=4)), REDONE, on("lora"),
+        configure(lambda c: c["selections"]["lora"].update(r=4)),
+        REDONE,
+        on("lora"),
     ),
     "gamma": (
         configure(lambda c: c["selections"]["wagle"].update(gamma=1e-3)),
-        RESCORED, on("wagle@gamma-0.001"),
+        RESCORED,
+        on("wagle@gamma-0.001"),
     ),
     "calibration samples": (
         configure(lambda c: c["attribution"].update(calibration_samples=3)),
-        {"activations", *RESCORED}, on("wanda"),
+        {"activations", *RESCORED},
+        on("wanda"),
     ),
     "a new ratio": (
         configure(lambda c: c["figures"]["ratio_sweep"]["ratios"].append(0.7)),
-        REDONE - {"timing"} | {"mask"}, on("wagle@gamma-1e-06/ratio-0.7"),
+        REDONE - {"timing"} | {"mask"},
+        on("wagle@gamma-1e-06/ratio-0.7"),
     ),
-    "a removed ratio": (configure(lambda c: c["figures"]["ratio_sweep"]["ratios"].remove(0.9)), SUMMARY, None),
+    "a removed ratio": (
+        configure(lambda c: c["figures"]["ratio_sweep"]["ratios"].remove(0.9)),
+        SUMMARY,
+        None,
+    ),
     "a new seed": (
         configure(lambda c: c["seeds"].append(2)),
         {"gradients", "activations", *RESCORED},
@@ -389,11 +468,18 @@ CHANGES = {
     ),
     "a new method": (
         configure(lambda c: c["methods"].update(graddiff=c["methods"]["npo"])),
-        REDONE | {"examples"}, lambda cell: cell.startswith("graddiff/"),
+        REDONE | {"examples"},
+        lambda cell: cell.startswith("graddiff/"),
     ),
-    "a removed method": (configure(lambda c: c["methods"].pop("po")), SUMMARY | {"timing", "examples"}, None),
+    "a removed method": (
+        configure(lambda c: c["methods"].pop("po")),
+        SUMMARY | {"timing", "examples"},
+        None,
+    ),
     "a new protocol": (
-        configure(lambda c: c["evaluation"]["protocols"].append("open-unlearning")), {"metrics", *SUMMARY}, None,
+        configure(lambda c: c["evaluation"]["protocols"].append("open-unlearning")),
+        {"metrics", *SUMMARY},
+        None,
     ),
     "the base model": (
         configure(lambda c: c["models"]["base"].update(seed=1)),
@@ -401,12 +487,22 @@ CHANGES = {
         lambda cell: True,
     ),
     "an edited artifact": (
-        edit("results/tiny/metrics/original/metrics.json", '"value"', '"value "'), SUMMARY, None,
+        edit("results/tiny/metrics/original/metrics.json", '"value"', '"value "'),
+        SUMMARY,
+        None,
     ),
-    "a deleted table": (lambda p: (p.results / "tables/table1/wagle/table1.md").unlink(), {"table", "report"}, None),
+    "a deleted table": (
+        lambda p: (p.results / "tables/table1/wagle/table1.md").unlink(),
+        {"table", "report"},
+        None,
+    ),
     # nothing asks for it: everything made from it is whole and recorded
-    "a deleted mask": (lambda p: (p.results / "masks/magnitude/all/ratio-0.5/mask.safetensors").unlink(), set(), None),
-}  # fmt: skip
+    "a deleted mask": (
+        lambda p: (p.results / "masks/magnitude/all/ratio-0.5/mask.safetensors").unlink(),
+        set(),
+        None,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -442,8 +538,10 @@ def test_a_change_reruns_what_it_touches_and_nothing_else(project, name):
 
 
 def test_a_changed_data_row_reruns_what_was_made_from_it(project, tmp_path):
-    """With files as the source: a perturbed answer re-evaluates kept models, a retain row starts from the base model, whose
-    tokenizer saw it; a row that fits no other stops the run.
+    """With files as the source, each change has its own consequence.
+
+    A perturbed answer re-evaluates the models that are there. A retain row starts from the base
+    model, whose tokenizer saw it. A row that fits no other stops the run.
     """
     from wagle.data.rows import read_rows, write_rows
 
@@ -534,7 +632,7 @@ def test_the_papers_grid_plans_whole(project):
     )
     assert code == 0, text[-3000:]
     counts = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M)}
-    # Wanda ratios that are not NPO's own; WAGLE ratios that are not each method's own; gammas that are not WAGLE's own
+    # Wanda ratios other than NPO's, WAGLE ratios other than each method's, and other gammas
     sweep = 5 * 6 + 3 * 3 * 6 + 3 * 5 * 6
     assert counts["unlearn"] == 3 * 6 * 6 + sweep
     assert counts["evaluate"] == counts["metrics"] == counts["unlearn"] + 2
@@ -588,8 +686,15 @@ def suite(project, task):
 
     folder = project.folder / "questions"
     folder.mkdir(exist_ok=True)
-    asked = [{"question": f"Which of {i}?", "choices": ["one", "two", "three", "four"], "answer": i % 4, "subject": "law"}
-             for i in range(8)]  # fmt: skip
+    asked = [
+        {
+            "question": f"Which of {i}?",
+            "choices": ["one", "two", "three", "four"],
+            "answer": i % 4,
+            "subject": "law",
+        }
+        for i in range(8)
+    ]
     write_rows(folder / "asked.jsonl", asked)
     config = json.loads(json.dumps(project.config)) | {
         "experiment": task,
@@ -602,15 +707,34 @@ def suite(project, task):
     questions = {role: {"name": "asked"} for role in ("wmdp_bio", "wmdp_cyber", "mmlu")}
     quiz = {"name": "asked", "form": "quiz", "task": "mmlu"}
     splits = {
-        "wmdp": {"forget": story | {"rows": [0, 8]}, "retain": story | {"rows": [8, 16]}, "quiz": quiz, **questions},
-        "whp": {"forget": passages | {"rows": [0, 8]}, "seen": passages | {"rows": [0, 4]},
-                "unseen": passages | {"rows": [8, 12]},
-                "retain": story | {"rows": [12, 20]}, "wikitext": story | {"rows": [20, 24]}, "quiz": quiz,
-                "mmlu": questions["mmlu"], "refusals": {"source": "synthetic"}},
-        "detox": {"forget": {"source": "synthetic", "name": "rude", "rows": [0, 8]}, "retain": story | {"rows": [0, 8]},
-                  "wikitext": story | {"rows": [8, 12]}, "quiz": quiz, "mmlu": questions["mmlu"]}
-        | {role: {"source": "synthetic"} for role in ("real_toxicity", "safe_rlhf", "toxicity_labels", "refusals")},
-    }[task]  # fmt: skip
+        "wmdp": {
+            "forget": story | {"rows": [0, 8]},
+            "retain": story | {"rows": [8, 16]},
+            "quiz": quiz,
+            **questions,
+        },
+        "whp": {
+            "forget": passages | {"rows": [0, 8]},
+            "seen": passages | {"rows": [0, 4]},
+            "unseen": passages | {"rows": [8, 12]},
+            "retain": story | {"rows": [12, 20]},
+            "wikitext": story | {"rows": [20, 24]},
+            "quiz": quiz,
+            "mmlu": questions["mmlu"],
+            "refusals": {"source": "synthetic"},
+        },
+        "detox": {
+            "forget": {"source": "synthetic", "name": "rude", "rows": [0, 8]},
+            "retain": story | {"rows": [0, 8]},
+            "wikitext": story | {"rows": [8, 12]},
+            "quiz": quiz,
+            "mmlu": questions["mmlu"],
+        }
+        | {
+            role: {"source": "synthetic"}
+            for role in ("real_toxicity", "safe_rlhf", "toxicity_labels", "refusals")
+        },
+    }[task]
     config["data"] = {"source": "files", "synthetic": {"seed": 0}, "splits": splits}
     config["models"]["base"]["corpus"] = ["forget", "retain"]
     config["models"]["base"]["pretrain"]["roles"] = ["retain"]
@@ -641,6 +765,7 @@ def suite(project, task):
     return config
 
 
+@pytest.mark.xdist_group("other tasks")
 @pytest.mark.parametrize(
     ("task", "table"), [("wmdp", "table2"), ("whp", "table3"), ("detox", "table3")]
 )
@@ -664,10 +789,8 @@ def test_other_tasks_from_data_to_report(project, task, table):
     if task != "wmdp":
         assert (frame["WikiText PPL"] > 1).all() and frame["TruthfulQA"].isna().all()
     verdicts = pd.read_csv(folder / "tables/claims/claims.csv")
-    assert (
-        set(verdicts["verdict"]) <= {"reproduced", "not reproduced", "undecided", "not tested"}
-        and len(verdicts) == 1
-    )
+    known = {"reproduced", "not reproduced", "undecided", "not tested"}
+    assert set(verdicts["verdict"].str.partition(":")[0]) <= known and len(verdicts) == 1
     answers = pd.read_csv(folder / "tables/examples/examples.csv")
     assert (
         set(answers["model"]) >= {"Original", "Retrained"}

@@ -1,7 +1,8 @@
 """The one exception that users are meant to read.
 
-Every check on configs, data rows, models and artifacts raises `WagleError`; jobs and the command line print its
-message without a traceback. Anything else that escapes is a defect of this project and keeps its traceback.
+Every check on configs, data rows, models and artifacts raises `WagleError`. Jobs and the command
+line print its message without a traceback. Any other exception that escapes is a defect of this
+project, and keeps its traceback.
 """
 
 
@@ -9,9 +10,9 @@ class WagleError(Exception):
     """A fault in the input or the environment: what was found, what was expected, what to do."""
 
     def __init__(self, found: str, expected: str = "", do: str = ""):
-        parts = [found.rstrip(".") + "."]
+        sentences = [found.rstrip(".") + "."]
         if expected:
-            parts.append(f"Expected: {expected.rstrip('.')}.")
+            sentences.append(f"Expected: {expected.rstrip('.')}.")
         if do:
-            parts.append(f"To do: {do.rstrip('.')}.")
-        super().__init__(" ".join(parts))
+            sentences.append(f"To do: {do.rstrip('.')}.")
+        super().__init__(" ".join(sentences))

@@ -1,9 +1,10 @@
 """Which numbers of two results folders differ, and by more than chance?
 
-Numbers are compared cell by cell (method, selection, ratio, gamma), protocol and metric, over
-their seeds. Where both folders hold per-row values of the same rows, the test is paired over rows
-(wagle/evaluation/statistics.py). Elsewhere it is a normal test with both standard errors. A table
-has many cells, so p is also given after Holm's correction over all comparisons made.
+Numbers are compared cell by cell (method, selection, ratio, gamma), protocol and metric. The
+statistics engine (wagle/evaluation/statistics.py) gives each difference its standard error and p,
+over rows and seeds. Rows are paired where both folders evaluated the same data, and seeds where
+both have them. A table has many cells, so p is also given after Holm's correction over all
+comparisons made.
 
 Notable: the report for people lists the largest differences first, and below them what was done
 differently (wagle/audit/record_changes.py): the candidates for the cause.
@@ -18,9 +19,9 @@ from pathlib import Path
 from wagle.audit.collected import NumberKey, cell_of, number_key, read_collected
 from wagle.audit.record_graph import Record, load_records, resolve_input
 from wagle.errors import WagleError
-from wagle.evaluation.statistics import Paired, paired
+from wagle.evaluation.cell_values import CellValues, cell_values, difference_of, read
+from wagle.evaluation.statistics import holm
 from wagle.experiment.cells import Cell
-from wagle.runtime.files import LARGE_LIMIT, read_json
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class NumberComparison:
     """One number in both folders.
 
     `first` and `second` are means over seeds, `difference` is second - first, and `se` its standard
-    error. `p` is two-sided, `adjusted` is p after Holm's correction, and `test` says which test it
-    was.
+    error. `low` and `high` bound its 95 % interval. `p` is two-sided, and `adjusted` is p after
+    Holm's correction. `covers` says which variation the error covers. Where it covers none, as for
+    one seed of a metric without rows, `se` is infinite and both p are NaN.
     """
 
     name: str
@@ -37,9 +39,11 @@ class NumberComparison:
     second: float
     difference: float
     se: float
+    low: float
+    high: float
     p: float
     adjusted: float
-    test: str
+    covers: str
 
 
 @dataclass(frozen=True)
@@ -87,64 +91,48 @@ def _read_side(root: Path) -> _Side:
 
 def _compare(key: NumberKey, first: _Side, second: _Side) -> NumberComparison:
     """Compare one number; `adjusted` is still NaN."""
-    means = [_mean(side.numbers[key], "value") for side in (first, second)]
-    over_rows = _paired_over_rows(key, first, second)
-    if over_rows is not None:
-        difference, se, p = over_rows.difference, over_rows.se, over_rows.p
-        test = f"paired over {over_rows.rows} rows"
-    else:
-        difference = means[1] - means[0]
-        se = math.hypot(*(_mean(side.numbers[key], "se") for side in (first, second)))
-        p = _normal_p(difference, se)
-        test = "equal" if difference == 0 else "by standard errors"
-    return NumberComparison(key.label, *means, difference, se, p, math.nan, test)
-
-
-def _mean(rows: list[dict], column: str) -> float:
-    """Mean of a column over seeds; NaN where a row has no number there."""
-    return math.fsum(_number(row.get(column) or "nan") for row in rows) / len(rows)
-
-
-def _number(cell: str) -> float:
+    sides = [_values(key, side) for side in (first, second)]
+    means = [float(side.totals().mean()) for side in sides]
+    nothing = NumberComparison(
+        key.label, *means, means[1] - means[0], *[math.nan] * 5, "nothing: a value is no number"
+    )
     try:
-        return float(cell)
+        result = difference_of(
+            sides[1], sides[0], paired_rows=_same_rows(key, first, second, sides)
+        )
+    except WagleError:  # a blank or NaN
+        return nothing
+    if result.value == 0:
+        p, covers = 1.0, "equal"
+    else:
+        p, covers = (result.p if result.se < math.inf else math.nan), result.covers
+    return NumberComparison(
+        key.label, *means, result.value, result.se, result.low, result.high, p, math.nan, covers
+    )
+
+
+def _values(key: NumberKey, side: _Side) -> CellValues:
+    """The number over its seeds, with its rows where the folder has them."""
+    values, rows = {}, {}
+    for row in side.numbers[key]:
+        values[row["seed"]] = _number(row["value"])
+        metrics = read(side.root / "metrics" / cell_of(row).id / "rows.json").get(key.protocol, {})
+        rows[row["seed"]] = metrics.get(key.metric) if isinstance(metrics, dict) else None
+    return cell_values(values, rows)
+
+
+def _number(cell: str | None) -> float:
+    try:
+        return float(cell or "nan")
     except ValueError:
         return math.nan
 
 
-def _normal_p(difference: float, se: float) -> float:
-    """Two-sided p of a normal test; NaN where there is no standard error."""
-    from scipy import stats
-
-    if difference == 0:
-        return 1.0
-    if se > 0:
-        return float(2 * stats.norm.sf(abs(difference) / se))
-    return math.nan if math.isnan(se) else 0.0
-
-
-def _paired_over_rows(key: NumberKey, first: _Side, second: _Side) -> Paired | None:
-    """The paired test over rows; None where the two folders do not hold values of the same rows."""
-    values = [
-        [_row_values(side.root, row) for row in side.numbers[key]] for side in (first, second)
-    ]
-    if any(seed is None for seeds in values for seed in seeds):
-        return None
+def _same_rows(key: NumberKey, first: _Side, second: _Side, values: list[CellValues]) -> bool:
+    """Whether both sides' rows are those of the same data, in the same order."""
+    shapes = [{name: x.shape[1:] for name, x in side.parts.items()} for side in values]
     splits = [_evaluated_splits(side, cell_of(side.numbers[key][0])) for side in (first, second)]
-    if not splits[0] or splits[0] != splits[1]:
-        return None
-    try:
-        return paired(*values)
-    except (WagleError, ValueError, TypeError):
-        return None  # fewer than two rows, rows of different lengths, or NaN
-
-
-def _row_values(root: Path, row: dict) -> list[float] | None:
-    """Per-row values of one number and seed; None where the metric has none."""
-    path = root / "metrics" / cell_of(row).id / "rows.json"
-    protocols = read_json(path, limit=LARGE_LIMIT, strict=False) if path.is_file() else {}
-    metrics = protocols.get(row["protocol"], {}) if isinstance(protocols, dict) else {}
-    return metrics.get(row["metric"]) if isinstance(metrics, dict) else None
+    return shapes[0] == shapes[1] and bool(splits[0]) and splits[0] == splits[1]
 
 
 def _evaluated_splits(side: _Side, cell: Cell) -> dict[str, dict]:
@@ -157,16 +145,6 @@ def _evaluated_splits(side: _Side, cell: Cell) -> dict[str, dict]:
         for source in sources
         if source in side.records and source.startswith("data/")
     }
-
-
-def holm(values: list[float]) -> list[float]:
-    """Holm's step-down adjustment of p values; NaN stays NaN and counts as no comparison."""
-    order = sorted((i for i, p in enumerate(values) if not math.isnan(p)), key=lambda i: values[i])
-    adjusted, largest = [math.nan] * len(values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * values[i]))
-        adjusted[i] = largest
-    return adjusted
 
 
 def as_text(
@@ -208,10 +186,10 @@ def _number_lines(numbers: list[NumberComparison], level: float, limit: int) -> 
     ]
     if different:
         titles = f"{'A':>9s} {'B':>9s} {'B - A':>9s} {'SE':>8s} {'p':>8s} {'p (Holm)':>8s}"
-        lines += ["", f"{'':58s} {titles}  test"]
+        lines += ["", f"{'':58s} {titles}  covers"]
     for n in different[:limit]:
         values = f"{n.first:9.4f} {n.second:9.4f} {n.difference:+9.4f} {n.se:8.4f}"
-        lines.append(f"{n.name[:58]:58s} {values} {n.p:8.2g} {n.adjusted:8.2g}  {n.test}")
+        lines.append(f"{n.name[:58]:58s} {values} {n.p:8.2g} {n.adjusted:8.2g}  {n.covers}")
     if len(different) > limit:
         lines.append(f"and {len(different) - limit} more")
     return lines

@@ -1,12 +1,13 @@
-"""`wagle paired`: is the difference of two cells more than chance, row by row?"""
+"""`wagle paired`: is the difference of two cells more than chance?"""
 
 import argparse
-import json
+import dataclasses
 from pathlib import Path
 
+from wagle.cli.output import print_json
 from wagle.errors import WagleError
 
-HELP = "compare two cells of a results folder row by row, over all their seeds"
+HELP = "compare two cells of a results folder, over their rows and seeds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,33 +16,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second")
     parser.add_argument("--metric", default="1-Rouge-L")
     parser.add_argument("--protocol", default="wagle")
+    parser.add_argument("--level", type=float, default=0.95, help="of the interval")
     parser.add_argument("--json", action="store_true")
 
 
 def run(options) -> None:
-    from wagle.evaluation.statistics import paired
+    from wagle.evaluation.cell_values import difference_of
 
     folders = [Path(options.results) / "metrics" / cell for cell in (options.first, options.second)]
-    values = [_row_values(folder, options.protocol, options.metric) for folder in folders]
-    result = paired(*values)
+    first, second = (_values(folder, options.protocol, options.metric) for folder in folders)
+    result = difference_of(second, first, options.level)
     if options.json:
-        print(json.dumps(result._asdict()))
+        print_json({"difference": result.value} | dataclasses.asdict(result))
         return
-    difference = f"{options.second} - {options.first} = {result.difference:+.4f}"
-    print(f"{options.metric}: {difference} ± {result.se:.4f}")
-    interval = f"95 % interval {result.low:+.4f} to {result.high:+.4f}"
-    print(f"{interval}, p = {result.p:.3g}, {result.rows} rows, {result.seeds} seed(s)")
+    print(f"{options.metric}: {options.second} - {options.first}")
+    print(f"= {result.value:+.4f} ± {result.se:.4f}, {result.df:.1f} degrees of freedom")
+    interval = f"{100 * options.level:g} % interval {result.low:+.4f} to {result.high:+.4f}"
+    print(f"{interval}, p = {result.p:.3g}, {result.n_rows} rows, {result.n_seeds} seed(s)")
+    print(f"covers {result.covers}")
 
 
-def _row_values(folder: Path, protocol: str, metric: str) -> list[list[float]]:
-    """Per-row values of one cell's metric, a list for each seed."""
-    from wagle.runtime.files import LARGE_LIMIT, read_json
+def _values(folder: Path, protocol: str, metric: str):
+    """One cell's metric over its seeds. Raises WagleError where it has no rows."""
+    from wagle.evaluation import cell_values
 
-    files = sorted(folder.glob("seed-*/rows.json")) or [folder / "rows.json"]
-    seeds = [read_json(file, limit=LARGE_LIMIT, strict=False).get(protocol, {}) for file in files]
-    if any(metric not in rows for rows in seeds):
+    paths = sorted(folder.glob("seed-*/rows.json")) or [folder / "rows.json"]
+    rows = {path.parent.name: cell_values.read(path).get(protocol, {}) for path in paths}
+    if any(metric not in metrics for metrics in rows.values()):
         raise WagleError(
             f"{folder} has no per-row {metric!r} under protocol {protocol}",
-            f"one of {', '.join(sorted(seeds[0]))}",
+            f"one of {', '.join(sorted(next(iter(rows.values()))))}",
         )
-    return [rows[metric] for rows in seeds]
+    of_seeds = {seed: metrics[metric] for seed, metrics in rows.items()}
+    return cell_values.cell_values(dict.fromkeys(rows, 0.0), of_seeds)

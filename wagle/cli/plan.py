@@ -26,7 +26,7 @@ def run(options) -> None:
 
     settings = config.load(options.config, data_dir=options.data_dir)
     print(
-        plan.text(
+        plan.as_text(
             settings,
             options.config,
             tokens=options.tokens,

@@ -24,7 +24,7 @@ from wagle.runtime import assets
 
 
 class QuizTask(NamedTuple):
-    """A multiple-choice task of wagle/assets/harness: its prompt template and its choices' letters."""
+    """A multiple-choice task of wagle/assets/harness: its prompt template and choices' letters."""
 
     template: object
     letters: list[str]

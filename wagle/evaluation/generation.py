@@ -1,5 +1,6 @@
-"""Batched greedy answers: prompts left-padded, sorted by length, stopped when every row of a batch has ended.
+"""Batched greedy decoding.
 
+Prompts are left-padded and sorted by length; a batch stops when every row of it has ended.
 Left out: sampling. Greedy decoding makes an answer a function of model and prompt alone.
 """
 
@@ -10,35 +11,52 @@ from wagle.data.prompts import encode_prompt
 
 
 @torch.no_grad()
-def answers(model, tokenizer, questions: list[str], *, template: str, max_new_tokens: int, token_budget: int,
-            max_total: int | None = None) -> list[str]:  # fmt: skip
+def answers(
+    model,
+    tokenizer,
+    questions: list[str],
+    *,
+    template: str,
+    max_new_tokens: int,
+    token_budget: int,
+    max_total: int | None = None,
+) -> list[str]:
     """One text per question, special tokens dropped, blanks at the ends stripped.
 
-    A batch's rows times (prompt + new tokens) stay under `token_budget`. `max_total`, where given, limits prompt plus
-    answer as the official code does; it needs equal prompts in a batch, so there rows go one at a time.
+    A batch's rows times (prompt + new tokens) stay under `token_budget`. `max_total` limits prompt
+    plus answer in tokens, as the official code does; its batches then have one row each.
     """
     prompts = [encode_prompt(tokenizer, template, question) for question in questions]
     unique = list(dict.fromkeys(prompts))
     budget = 1 if max_total else token_budget
-    found = {}
+    decoded = {}
     for batch in by_length([len(prompt) + max_new_tokens for prompt in unique], budget):
         ids, attention = collate_left(
             [unique[i] for i in batch], tokenizer.pad_token_id, model.device
         )
         new = max_new_tokens if max_total is None else max(1, max_total - ids.shape[1])
         output = model.generate(
-            input_ids=ids, attention_mask=attention, max_new_tokens=new, do_sample=False, num_beams=1,
-            temperature=None, top_p=None, top_k=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
+            input_ids=ids,
+            attention_mask=attention,
+            max_new_tokens=new,
+            do_sample=False,
+            num_beams=1,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
         for i, row in zip(batch, output[:, ids.shape[1] :], strict=True):
-            found[unique[i]] = tokenizer.decode(row, skip_special_tokens=True).strip()
-    return [found[prompt] for prompt in prompts]
+            decoded[unique[i]] = tokenizer.decode(row, skip_special_tokens=True).strip()
+    return [decoded[prompt] for prompt in prompts]
 
 
 def tasks(splits: dict[str, list[dict]]) -> list[dict]:
-    """What is generated: original question for Rouge-L everywhere, paraphrased question where candidates exist.
+    """The questions to answer: one mapping per question, with its split, row and reference answer.
 
-    Rows without perturbed answers (the holdout) are scored, not answered.
+    The original question is answered for Rouge-L, the paraphrased one, where a row has it, for the
+    similarity to `candidates`. Rows without perturbed answers (the holdout) are scored only.
     """
     entries = []
     for split, rows in splits.items():

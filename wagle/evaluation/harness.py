@@ -1,8 +1,8 @@
 """Multiple-choice and other benchmark accuracies through lm-evaluation-harness, zero-shot.
 
-The harness scores, averages and gives the standard errors; this module says which task reads which file. Tasks in
-wagle/assets/harness read a local file (a split of the pipeline, or a data folder's), any other name is the harness's own and
-fetches its data from the hub.
+The harness scores, averages and gives the standard errors. This module says which task reads which
+file. Tasks in wagle/assets/harness read a local file: a split of the pipeline, or a file of a data
+folder. Any other name is a task of the harness itself, which fetches its data from the hub.
 """
 
 from importlib import metadata
@@ -16,7 +16,11 @@ from wagle.runtime import assets
 def local_task(
     name: str, rows: str | Path | None = None, data_dir: str | Path | None = None
 ) -> dict:
-    """The harness's task config `name` from wagle/assets/harness, reading the file `rows`, or its own name's in `data_dir`."""
+    """The harness's task config `name` from wagle/assets/harness.
+
+    The task reads the file `rows` where it is given, else the file that the config names, below
+    `data_dir`. Raises WagleError for an unknown name or a missing file.
+    """
     import yaml
 
     config = yaml.safe_load(assets.text(f"harness/{name}.yaml", "harness task"))
@@ -27,12 +31,21 @@ def local_task(
     return config
 
 
-def run(model, tokenizer, local: dict[str, dict], hub: list[str], *, limit: int | None = None, batch_size: int = 8,
-        samples: dict[str, list[int]] | None = None) -> dict:  # fmt: skip
+def run(
+    model,
+    tokenizer,
+    local: dict[str, dict],
+    hub: list[str],
+    *,
+    limit: int | None = None,
+    batch_size: int = 8,
+    samples: dict[str, list[int]] | None = None,
+) -> dict:
     """{task: {acc, acc_stderr, n, version, rows}} and the harness's version under `harness`.
 
-    `local` maps names to task configs (`local_task`), `hub` names the harness's own tasks, of which `limit` questions are
-    asked; `samples` picks questions of local tasks by index. `rows` are 0 or 1 per question in file order (local tasks).
+    `local` maps names to task configs (`local_task`). `samples` selects their questions by index.
+    `hub` names tasks of the harness itself, of which the first `limit` questions are answered.
+    `rows` are 0 or 1 per question of a local task, in file order.
     Raises WagleError for an unknown task or a data set that cannot be loaded.
     """
     from lm_eval import simple_evaluate
@@ -40,19 +53,15 @@ def run(model, tokenizer, local: dict[str, dict], hub: list[str], *, limit: int 
 
     result: dict = {"harness": metadata.version("lm_eval")}
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-    calls = [(list(local.values()), samples, None)] if local else []
-    calls += [(list(hub), None, limit)] if hub else []
-    for tasks, chosen, most in calls:
-        names = list(local) if tasks and isinstance(tasks[0], dict) else tasks
+    calls = []
+    if local:
+        calls.append((list(local), {"tasks": list(local.values()), "samples": samples}))
+    if hub:
+        calls.append((list(hub), {"tasks": list(hub), "limit": limit}))
+    for names, arguments in calls:
         try:
-            found = simple_evaluate(
-                model=lm,
-                tasks=tasks,
-                num_fewshot=0,
-                samples=chosen,
-                limit=most,
-                bootstrap_iters=1000,
-                log_samples=True,
+            output = simple_evaluate(
+                model=lm, num_fewshot=0, bootstrap_iters=1000, log_samples=True, **arguments
             )
         except (OSError, ValueError, KeyError) as error:
             raise WagleError(
@@ -61,17 +70,17 @@ def run(model, tokenizer, local: dict[str, dict], hub: list[str], *, limit: int 
             ) from None
         for name in names:
             key = f"{name}_local" if name in local else name
-            entry, answered = found["results"][key], found.get("samples", {}).get(key, [])
+            entry, answered = output["results"][key], output.get("samples", {}).get(key, [])
             if "acc,none" not in entry:
                 raise WagleError(
                     f"harness task {name} reports no accuracy", "a task whose metric is acc"
                 )
-            counts = found["n-samples"].get(key, {})
+            counts = output["n-samples"].get(key, {})
             result[name] = {
                 "acc": entry["acc,none"],
                 "acc_stderr": entry["acc_stderr,none"],
                 "n": counts.get("effective"),
-                "version": found["versions"].get(key),
+                "version": output["versions"].get(key),
                 "rows": [float(s["acc"]) for s in sorted(answered, key=lambda s: s["doc_id"])]
                 if name in local
                 else None,
@@ -79,11 +88,19 @@ def run(model, tokenizer, local: dict[str, dict], hub: list[str], *, limit: int 
     return result
 
 
-def evaluate(model: str | Path, tasks: list[str], *, data_dir: str | Path | None = None, limit: int | None = None,
-             batch_size: int = 8, precision: str = "fp32") -> dict:  # fmt: skip
-    """`run` for a checkpoint folder: with `data_dir` tasks read its files, else the hub.
+def evaluate(
+    model: str | Path,
+    tasks: list[str],
+    *,
+    data_dir: str | Path | None = None,
+    limit: int | None = None,
+    batch_size: int = 8,
+    precision: str = "fp32",
+) -> dict:
+    """`run` for a checkpoint folder: tasks read the files below `data_dir`, else the hub.
 
-    `limit` questions a task; in local files a slice spread evenly over the file, for MMLU is sorted by subject.
+    A task has at most `limit` questions. Those of a local file are spread evenly over it, because
+    MMLU is sorted by subject. Raises WagleError for a limit below 1, and as `run` does.
     """
     from wagle.model import checkpoints
 
@@ -106,8 +123,10 @@ def evaluate(model: str | Path, tasks: list[str], *, data_dir: str | Path | None
         }
     loaded, tokenizer = checkpoints.load(model, precision), checkpoints.load_tokenizer(model)
     hub = [] if local else list(tasks)
-    found = run(loaded, tokenizer, local, hub, limit=limit, batch_size=batch_size, samples=samples)
-    return {
-        n: {k: v for k, v in e.items() if k != "rows"} if isinstance(e, dict) else e
-        for n, e in found.items()
-    }
+    results = run(
+        loaded, tokenizer, local, hub, limit=limit, batch_size=batch_size, samples=samples
+    )
+    for entry in results.values():
+        if isinstance(entry, dict):
+            del entry["rows"]
+    return results

@@ -1,7 +1,11 @@
-"""Other projects' evaluation files: TOFU's aggregated logs read, open-unlearning's JSON read and written.
+"""Other projects' evaluation files.
 
-Both become `SplitLosses` by split, on which wagle/evaluation/protocols.py works; our own logs become open-unlearning's JSON, so its
-tools read them. Files come from strangers: sizes, types and lengths are checked, every fault is one WagleError.
+TOFU's aggregated logs and open-unlearning's JSON become `SplitLosses` by split, on which
+wagle/evaluation/protocols.py works. Our own logs become open-unlearning's JSON, so its tools read
+them.
+
+Notable: files come from strangers. Sizes, types and lengths are checked, and every fault is a
+WagleError.
 """
 
 import math
@@ -40,12 +44,15 @@ NAMES = {
 
 
 def _column(block, key: str, where: str, depth: int = 1) -> tuple[list[str], np.ndarray]:
-    """(indices, values) of `block[key]`, a mapping from row index to a number (depth 1) or a list of numbers (depth 2)."""
-    found = block.get(key) if isinstance(block, dict) else None
-    if not isinstance(found, dict) or not found:
+    """(indices, values) of `block[key]`, a mapping from a row's index to its values.
+
+    A value is a number (depth 1) or a list of numbers (depth 2).
+    """
+    rows = block.get(key) if isinstance(block, dict) else None
+    if not isinstance(rows, dict) or not rows:
         raise WagleError(f"{where} has no rows under {key!r}", "a mapping from row index to values")
     try:
-        values = np.array(list(found.values()), dtype=np.float64)
+        values = np.array(list(rows.values()), dtype=np.float64)
     except (TypeError, ValueError):
         raise WagleError(
             f"{where}, {key}: values are not numbers, or rows differ in length"
@@ -55,11 +62,14 @@ def _column(block, key: str, where: str, depth: int = 1) -> tuple[list[str], np.
             f"{where}, {key}: values of shape {values.shape}",
             f"finite numbers in {depth} dimension(s)",
         )
-    return list(found), values
+    return list(rows), values
 
 
 def _aligned(where: str, *columns: tuple[list[str], np.ndarray]) -> list[np.ndarray]:
-    """The columns' values in the row order of the first. Raises WagleError when they are not about the same rows."""
+    """The columns' values in the row order of the first.
+
+    Raises WagleError when the columns are not about the same rows.
+    """
     first = columns[0][0]
     result = []
     for indices, values in columns:
@@ -73,7 +83,10 @@ def _aligned(where: str, *columns: tuple[list[str], np.ndarray]) -> list[np.ndar
 
 
 def from_tofu(log: dict, where: str = "log") -> dict[str, SplitLosses]:
-    """Splits of a TOFU `eval_log_aggregated.json`; splits that are absent stay absent. Raises WagleError when malformed."""
+    """Splits of a TOFU `eval_log_aggregated.json`; a split that is absent stays absent.
+
+    Raises WagleError when the log is malformed.
+    """
     result = {}
     for name, file in TOFU_FILES.items():
         if file not in log:
@@ -102,7 +115,10 @@ def _by_index(log: dict, key: str, stat: str) -> dict | None:
 
 
 def from_open_unlearning(log: dict, where: str = "log") -> dict[str, SplitLosses]:
-    """Splits of an open-unlearning evaluation JSON. Raises WagleError when a split that is there is malformed."""
+    """Splits of an open-unlearning evaluation JSON.
+
+    Raises WagleError when a split that is there is malformed.
+    """
     result = {}
     for name, prefix in PREFIXES.items():
         block = {
@@ -113,9 +129,8 @@ def from_open_unlearning(log: dict, where: str = "log") -> dict[str, SplitLosses
         }
         if block["perturbed"] is None:
             continue
-        block["paraphrased"] = (
-            block["paraphrased"] or block["answer"]
-        )  # real authors and world facts have no paraphrase
+        # Real authors and world facts have no paraphrase.
+        block["paraphrased"] = block["paraphrased"] or block["answer"]
         block["answer"] = block["answer"] or block["paraphrased"]  # a log of truth ratios alone
         here = f"{where}, {prefix}_Q_A"
         columns = [
@@ -138,20 +153,23 @@ def _rows(values, stat: str) -> dict:
 def to_open_unlearning(
     columns: dict, generations: list[dict], reference: dict | None = None
 ) -> dict:
-    """Our scoring log and generations as open-unlearning's evaluation JSON (`agg_value`, `value_by_index`)."""
+    """Our scoring log and generations as open-unlearning's evaluation JSON.
+
+    Every metric has an `agg_value`, those of rows also a `value_by_index`.
+    """
     switches, log, result, ratios = PROTOCOLS["open-unlearning"], Log(columns), {}, {}
     for split, name in SPLITS.items():
         prefix, losses = PREFIXES[name], protocols.split_losses(log, split, switches, generations)
         ratios[name] = truth_ratio(losses.paraphrased, losses.perturbed, "open-unlearning").tolist()
-        parts = {"Prob": losses.answer, "PERT_Prob": losses.perturbed}
+        columns_by_key = {"Prob": losses.answer, "PERT_Prob": losses.perturbed}
         if name in ("forget", "retain"):
-            parts["PARA_Prob"] = losses.paraphrased
-        for part, values in parts.items():
+            columns_by_key["PARA_Prob"] = losses.paraphrased
+        for key, values in columns_by_key.items():
             rows = {
                 str(i): {"prob": np.exp(-v).tolist(), "avg_loss": v.tolist()}
                 for i, v in enumerate(values)
             }
-            result[f"{prefix}_Q_A_{part}"] = {
+            result[f"{prefix}_Q_A_{key}"] = {
                 "agg_value": float(np.exp(-values).mean()),
                 "value_by_index": rows,
             }
@@ -165,9 +183,8 @@ def to_open_unlearning(
     ).items():
         if metric in NAMES:
             result[NAMES[metric]] = {"agg_value": entry["value"]}
-            if metric.endswith(
-                "truth ratio"
-            ):  # their rows hold R itself, from which they compute forget quality
+            # Rows of open-unlearning hold R itself, from which it computes forget quality.
+            if metric.endswith("truth ratio"):
                 result[NAMES[metric]]["value_by_index"] = _rows(
                     ratios[metric.removesuffix(" truth ratio")], "score"
                 )
@@ -181,7 +198,10 @@ def to_open_unlearning(
 
 
 def read_log(path: str | Path) -> tuple[str, dict[str, SplitLosses]]:
-    """(protocol, splits) of a foreign evaluation file, told apart by its keys. Raises WagleError for anything else."""
+    """(protocol, splits) of another project's evaluation file, recognized by its keys.
+
+    Raises WagleError for anything else.
+    """
     log = read_json(path, limit=LARGE_LIMIT, strict=False)
     if not isinstance(log, dict):
         raise WagleError(f"{path} holds {type(log).__name__}", "a JSON object")
@@ -193,20 +213,22 @@ def read_log(path: str | Path) -> tuple[str, dict[str, SplitLosses]]:
 def log_metrics(
     path: str | Path, reference: str | Path | None = None
 ) -> tuple[str, dict[str, dict]]:
-    """(protocol, metrics) of a foreign evaluation file; `reference` is the retrained model's file of the same kind.
+    """(protocol, metrics) of another project's evaluation file.
 
-    Where both sets are there, FQ in the paper's sense (forget against retain, same model) is added as `FQ (wagle)`.
+    `reference` is the retrained model's file of the same kind. Where both the forget and the retain
+    split are there, `FQ (wagle)` is FQ in the paper's sense: forget against retain, same model.
     """
     protocol, splits = read_log(path)
-    other = None
+    retrained = None
     if reference is not None:
-        kind, found = read_log(reference)
-        if kind != protocol or "forget" not in found:
+        reference_protocol, reference_splits = read_log(reference)
+        if reference_protocol != protocol or "forget" not in reference_splits:
             raise WagleError(
-                f"{reference} is a log of {kind}", f"one of {protocol} with a forget split"
+                f"{reference} is a log of {reference_protocol}",
+                f"one of {protocol} with a forget split",
             )
-        other = found["forget"]
-    result = protocols.tofu_metrics(splits, protocol, other)
+        retrained = reference_splits["forget"]
+    result = protocols.tofu_metrics(splits, protocol, retrained)
     if {"forget", "retain"} <= set(splits):
         ratios = [
             truth_ratio(splits[name].paraphrased, splits[name].perturbed, "wagle")

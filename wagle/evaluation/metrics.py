@@ -1,9 +1,11 @@
 """Unlearning efficacy and utility as pure functions of arrays.
 
-Log-probabilities and losses are in nats; probabilities, accuracies and recalls lie in [0, 1]. Definitions, ranges and
-sources: docs/metrics.md. Which variant a number uses is said by its protocol (wagle/evaluation/protocols.py).
+Log-probabilities and losses are in nats; probabilities, accuracies and recalls lie in [0, 1].
+docs/metrics.md has definitions, ranges and sources. A protocol says which variant a number uses
+(wagle/evaluation/protocols.py).
 
-Notable: KS comes from scipy, AUROC from scikit-learn, Rouge-L from rouge_score. Left out: any model, any file.
+Notable: KS comes from scipy, Rouge-L from rouge_score; AUROC is counted here, which is fast
+enough for a bootstrap. Left out: models and files.
 """
 
 import zlib
@@ -15,7 +17,10 @@ from wagle.errors import WagleError
 
 
 def finite(name: str, values, least: int = 1) -> np.ndarray:
-    """`values` as float64, one-dimensional, with at least `least` entries. Raises WagleError otherwise, or for NaN or Inf."""
+    """`values` as a one-dimensional float64 array with at least `least` entries.
+
+    Raises WagleError for any other shape, for fewer values, and for NaN or Inf.
+    """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size < least:
         raise WagleError(
@@ -34,19 +39,20 @@ def probability(losses) -> np.ndarray:
 
 
 def relative_probability(
-    true: Sequence[float], wrong: np.ndarray, floor: float = 0.0
+    true: Sequence[float], perturbed: np.ndarray, floor: float = 0.0
 ) -> np.ndarray:
-    """P(y) / (P(y) + sum_k P(q_k) + floor) per row, from probabilities (n,) and (n, K); 0 where all are 0.
+    """P(y) / (P(y) + sum_k P(q_k) + floor) per row, 0 where all are 0.
 
-    TOFU, real authors and world facts; open-unlearning has a floor of 1e-10.
+    `true` (n,) and `perturbed` (n, K) are probabilities. Source: TOFU, for real authors and world
+    facts; open-unlearning has a floor of 1e-10.
     """
-    true, wrong = finite("probability", true), np.asarray(wrong, dtype=np.float64)
-    total = true + wrong.sum(1) + floor
+    true, perturbed = finite("probability", true), np.asarray(perturbed, dtype=np.float64)
+    total = true + perturbed.sum(1) + floor
     return np.divide(true, total, out=np.zeros_like(true), where=total > 0)
 
 
 def truth_ratio(paraphrased, perturbed, variant: str) -> np.ndarray:
-    """Truth ratio per row from mean losses of the paraphrased (n,) and the perturbed answers (n, K).
+    """Truth ratio per row from mean losses of paraphrased (n,) and perturbed answers (n, K).
 
     wagle            mean_k P(q_k) / P(p)
     wagle-code       the same with 1e-12 added to the denominator
@@ -76,29 +82,30 @@ def truth_ratio(paraphrased, perturbed, variant: str) -> np.ndarray:
 
 
 def ks_p(first, second) -> float:
-    """p-value of the two-sample Kolmogorov-Smirnov test. Raises WagleError for NaN or an empty sample."""
+    """p-value of the two-sample Kolmogorov-Smirnov test.
+
+    Raises WagleError for NaN or an empty sample.
+    """
     from scipy.stats import ks_2samp
 
-    clean = []
+    samples = []
     for name, sample in (("first", first), ("second", second)):
         sample = np.asarray(sample, dtype=np.float64)
         if sample.ndim != 1 or not sample.size or np.isnan(sample).any():
             raise WagleError(
                 f"KS test: {name} sample is empty or has NaN", "one-dimensional samples of numbers"
             )
-        clean.append(sample)
-    return float(ks_2samp(*clean).pvalue)
+        samples.append(sample)
+    return float(ks_2samp(*samples).pvalue)
 
 
 def forget_quality(forget, other, sense: str) -> float:
-    """Forget quality from truth ratios; `other` is the retain set of the same model, or the forget set of the retrained one.
+    """Forget quality from truth ratios.
 
+    `other` is the retain set of the same model, or the forget set of the retrained one.
     `wagle`: 1 - p (forget vs retain, same model). `wagle-code`, `tofu`, `open-unlearning`: p.
+    open-unlearning compares R itself; the p-value is the same for 1/R.
     """
-    if (
-        sense == "open-unlearning"
-    ):  # as there: on the inverse, with a floor that ties vanishing ratios
-        forget, other = (1 / (np.asarray(x, dtype=np.float64) + 1e-10) for x in (forget, other))
     p = ks_p(forget, other)
     if sense not in ("wagle", "wagle-code", "tofu", "open-unlearning"):
         raise WagleError(
@@ -108,9 +115,11 @@ def forget_quality(forget, other, sense: str) -> float:
 
 
 def truth_ratio_score(ratio, forget: bool, variant: str = "tofu") -> np.ndarray:
-    """Per row: on the forget set min(R, 1/R), elsewhere max(0, 1 - 1/R), R in the tofu sense (TOFU, section 3).
+    """Score of each row's truth ratio R in the tofu sense (TOFU, section 3).
 
-    For `open-unlearning` R is inverted, so elsewhere is max(0, 1 - R), and 1e-10 is added below 1/R. Raises for NaN.
+    It is min(R, 1/R) on the forget set and max(0, 1 - 1/R) elsewhere. For `open-unlearning` R is
+    inverted: elsewhere it is max(0, 1 - R), and 1e-10 is added to the denominator of 1/R.
+    Raises WagleError for NaN or no rows.
     """
     r = np.asarray(ratio, dtype=np.float64)
     if r.ndim != 1 or not r.size or np.isnan(r).any():
@@ -122,7 +131,10 @@ def truth_ratio_score(ratio, forget: bool, variant: str = "tofu") -> np.ndarray:
 
 
 def model_utility(values) -> float:
-    """Harmonic mean; any zero gives 0 (TOFU's model utility, of nine numbers). Raises WagleError for negatives or NaN."""
+    """Harmonic mean of `values`; any zero gives 0. TOFU's model utility has nine values.
+
+    Raises WagleError for negative values or NaN.
+    """
     values = finite("model utility", values)
     if (values < 0).any():
         raise WagleError("model utility of a negative number", "values in [0, 1]")
@@ -140,9 +152,10 @@ def rouge_l_recall(references: Sequence[str], answers: Sequence[str]) -> np.ndar
 
 
 def min_k(log_probs, k: float) -> float:
-    """Mean of the lowest share `k` of token log-probabilities, at least one token (Min-K% Prob, arXiv 2310.16789).
+    """Mean of the lowest share `k` of token log-probabilities (Min-K% Prob, arXiv 2310.16789).
 
-    Score up = more likely a member. Raises WagleError for an empty text, NaN, or k outside (0, 1].
+    At least one token counts. A higher score means more likely a member.
+    Raises WagleError for an empty text, NaN, or k outside (0, 1].
     """
     values = finite("token log-probabilities", log_probs)
     if not 0 < k <= 1:
@@ -151,42 +164,53 @@ def min_k(log_probs, k: float) -> float:
 
 
 def min_k_plus_plus(log_probs, mean, std, k: float) -> float:
-    """Min-k of (log p - mean) / std, standardised over the vocabulary (Min-K%++, arXiv 2404.02936); std 0 counts as 0."""
+    """Min-k of (log p - mean) / std, standardised over the vocabulary (Min-K%++, arXiv 2404.02936).
+
+    A token whose std is 0 counts as 0. Raises WagleError as `min_k` does.
+    """
     values, mean, std = (finite("Min-K%++ input", x) for x in (log_probs, mean, std))
     z = np.divide(values - mean, std, out=np.zeros_like(values), where=std > 0)
     return min_k(z, k)
 
 
 def loss_attack(log_probs) -> float:
-    """Mean loss of the tokens: up = less likely a member. Raises WagleError for an empty text or NaN."""
+    """Mean loss of the tokens; a higher value means less likely a member.
+
+    Raises WagleError for an empty text or NaN.
+    """
     return -float(finite("token log-probabilities", log_probs).mean())
 
 
 def zlib_size(text: str) -> int:
-    """Size of the text in bytes after zlib's default compression: how much there is to know in it."""
+    """Size of the text in bytes after zlib's default compression, a proxy of its information."""
     return len(zlib.compress(text.encode("utf-8")))
 
 
 def zlib_ratio(loss: float, text: str) -> float:
-    """Mean loss over the compressed size of the answer (arXiv 2012.07805): up = less likely a member."""
+    """Mean loss over the compressed size of the answer (arXiv 2012.07805).
+
+    A higher value means less likely a member.
+    """
     return float(loss) / zlib_size(text)
 
 
 def auroc(positive, negative) -> float:
-    """Area under the ROC curve: chance that a positive scores above a negative, ties half. Raises WagleError if one is empty.
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties half.
 
-    Counted, not integrated: scikit-learn's checks of its arguments cost a hundred times this, and a bootstrap asks 200 times.
+    It is counted with a sort. scikit-learn's checks of its arguments cost a hundred times as much,
+    and a bootstrap computes it 200 times. Raises WagleError if a sample is empty.
     """
-    positive, negative = (
-        finite("positive scores", positive),
-        np.sort(finite("negative scores", negative)),
-    )
+    positive = finite("positive scores", positive)
+    negative = np.sort(finite("negative scores", negative))
     below, up_to = (np.searchsorted(negative, positive, side).sum() for side in ("left", "right"))
     return float(below + up_to) / (2 * len(positive) * len(negative))
 
 
 def privleak(auc: float, auc_retrained: float) -> float:
-    """100 * ((1 - AUC) - (1 - AUC_retrained)) / (1 - AUC_retrained) (MUSE). Raises WagleError when AUC_retrained is 1."""
+    """100 * ((1 - AUC) - (1 - AUC_retrained)) / (1 - AUC_retrained) (MUSE, arXiv 2407.06460).
+
+    Raises WagleError for an AUC outside [0, 1], or an AUC_retrained of 1.
+    """
     if not (0 <= auc <= 1 and 0 <= auc_retrained < 1):
         raise WagleError(
             f"privleak of AUC {auc} and {auc_retrained}",
@@ -196,12 +220,18 @@ def privleak(auc: float, auc_retrained: float) -> float:
 
 
 def exact_memorization(hits) -> float:
-    """Share of answer positions, EOS excluded, where the most likely token is the answer's. Raises WagleError if empty."""
+    """Share of answer positions, EOS excluded, where the most likely token is the answer's.
+
+    Raises WagleError if there are none.
+    """
     return float(finite("argmax hits", hits).mean())
 
 
 def extraction_strength(hits, no_match: float | None = 0.0) -> float:
-    """1 - k/n, k the smallest start from which every later position is hit; none: `no_match` (None: 1/n)."""
+    """1 - k/n, where k is the smallest position from which on every position is a hit.
+
+    Without such a position the result is `no_match`; None stands for 1/n.
+    """
     hits = finite("argmax hits", hits).astype(bool)
     misses = np.flatnonzero(~hits)
     start = misses[-1] + 1 if misses.size else 0
@@ -211,9 +241,10 @@ def extraction_strength(hits, no_match: float | None = 0.0) -> float:
 
 
 def embedding_accuracy(similarities: Sequence[Sequence[float]], ties: str = "wrong") -> np.ndarray:
-    """1 where candidate 0 (the paraphrased answer) is the most similar one, else 0; chance is 1/len.
+    """1 where candidate 0, the paraphrased answer, is the most similar one, else 0.
 
-    A tie with another candidate is `wrong` or `right`, as `ties` says. NaN raises WagleError.
+    `similarities` has one list of candidates per row. A tie with another candidate counts as
+    `ties` says, wrong or right. Raises WagleError for NaN, or for fewer than two candidates.
     """
     result = []
     for row in similarities:
@@ -224,7 +255,7 @@ def embedding_accuracy(similarities: Sequence[Sequence[float]], ties: str = "wro
 
 
 def containment_accuracy(references: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """1 where the gold answer occurs literally in the generated one, letter case aside."""
+    """1 where the reference occurs literally in the generated answer, letter case aside, else 0."""
     return np.array(
         [float(r.lower() in a.lower()) for r, a in zip(references, answers, strict=True)]
     )

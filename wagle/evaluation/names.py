@@ -1,6 +1,7 @@
 """Names of metrics and splits as tables, protocols and tasks write them. Standard library only."""
 
 EFFICACY = ("FQ", "MIA", "1-FA", "1-Rouge-L")
+BY_ROWS = "UE Avg (KS)"  # UE Avg with the KS statistic in FQ's place: a sum of means over rows
 UTILITY = (
     "retain Acc",
     "retain Rouge-L",

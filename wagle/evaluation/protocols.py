@@ -1,12 +1,12 @@
 """Named protocols: bundles of switches over the pure metrics, applied to a model's scoring log and generations.
 
 A protocol is a row of `PROTOCOLS`; its numbers never mix with another's. `evaluate` applies one and gives each metric's
-value, standard error and n, and for means their per-row values, which paired comparisons need.
+value, standard error and n, and what the statistics engine needs: `rows`, the values of a mean over rows, or `parts`, a
+set of rows -> values, whose means add up to the metric (wagle/evaluation/cell_values.py).
 
 Notable: kept apart from any model, so a changed definition costs seconds. Left out: averaging over seeds (wagle/reporting/tables.py).
 """
 
-import itertools
 import math
 from typing import NamedTuple
 
@@ -32,7 +32,9 @@ from wagle.evaluation.metrics import (
     truth_ratio,
     truth_ratio_score,
 )
-from wagle.evaluation.names import EFFICACY, SPLITS, UTILITY, UTILITY_SPLITS
+from wagle.evaluation.names import BY_ROWS, EFFICACY, SPLITS, UTILITY, UTILITY_SPLITS
+from wagle.evaluation.row_parts import auroc_parts, harmonic_parts, ks_parts
+from wagle.evaluation.score_log import Log
 
 PROTOCOLS = {
     "wagle": {"truth_ratio": "wagle", "question": "paraphrased", "span": "answer+eos", "rows": None, "family": "wagle"},
@@ -45,66 +47,12 @@ PROTOCOLS = {
         "truth_ratio": "open-unlearning", "question": "original", "span": "answer+eos", "rows": None, "family": "tofu",
     },
 }  # fmt: skip
-# The official code's attacked text has no EOS, and a tie of similarities counts as the right answer.
+# The official code's attacked text has no EOS, and a tie of similarities counts as right.
 ATTACK_AND_TIES = {"attack_eos": True, "ties": "wrong"}
 PROTOCOLS["wagle"] |= ATTACK_AND_TIES
 PROTOCOLS["wagle-code"] |= {"attack_eos": False, "ties": "right"}
 PROTOCOLS["wagle-attack-text"] = PROTOCOLS["wagle"] | {"attack_eos": False}  # one habit at a time
 PROTOCOLS["wagle-ties"] = PROTOCOLS["wagle"] | {"ties": "right"}
-
-
-class Log:
-    """A scoring log by text: `texts[(split, row, role)]` -> the text's slice of each column."""
-
-    def __init__(self, columns: dict[str, np.ndarray]):
-        self.columns = columns
-        key = list(zip(columns["split"], columns["row"].tolist(), columns["role"], strict=True))
-        starts = [0, *[i for i in range(1, len(key)) if key[i] != key[i - 1]], len(key)]
-        self.texts = {key[a]: slice(a, b) for a, b in itertools.pairwise(starts) if b > a}
-        self.rows: dict[str, int] = {}
-        for split, row, _ in self.texts:
-            self.rows[split] = max(self.rows.get(split, 0), row + 1)
-
-    def column(self, name: str, split: str, row: int, role: str) -> np.ndarray:
-        try:
-            return self.columns[name][self.texts[split, row, role]]
-        except KeyError:
-            raise WagleError(
-                f"the log has no {role!r} of {split} row {row}", "a log scored for this protocol"
-            ) from None
-
-    def in_span(self, split: str, row: int, role: str, span: str) -> np.ndarray:
-        inside = self.column("in_span", split, row, role)
-        if span == "answer+eos":
-            return inside
-        flags = inside & ~self.column("is_eos", split, row, role)
-        first = int(np.argmax(inside))
-        if first > 0:
-            flags = flags.copy()
-            flags[first - 1] = True  # the last prompt token
-        return flags
-
-    def loss(self, split: str, row: int, role: str, span: str = "answer+eos") -> float:
-        """Mean loss over the span in nats. Raises WagleError for an empty span."""
-        values = self.column("log_prob", split, row, role)[self.in_span(split, row, role, span)]
-        return -float(finite(f"answer span of {split} row {row}", values.astype(np.float64)).mean())
-
-    def attacked(self, split: str, row: int, eos: bool) -> np.ndarray:
-        """Log-probabilities of the whole text of a row's answer, with or without its EOS."""
-        values = self.column("log_prob", split, row, "answer")
-        return values if eos else values[~self.column("is_eos", split, row, "answer")]
-
-    def number(self, split: str, limit: int | None) -> int:
-        if split not in self.rows:
-            raise WagleError(f"the log has no split {split!r}; it has {', '.join(self.rows)}")
-        return min(self.rows[split], limit or self.rows[split])
-
-    def perturbed(self, split: str, row: int, tag: str) -> list[str]:
-        roles, k = [], 0
-        while (split, row, f"perturbed{k}{tag}") in self.texts:
-            roles.append(f"perturbed{k}{tag}")
-            k += 1
-        return roles
 
 
 def _mean(values) -> dict:
@@ -125,6 +73,10 @@ def _bootstrap(statistic, *samples, draws: int = 200) -> dict:
         "se": float(np.std(values, ddof=1)),
         "n": sum(map(len, samples)),
     }
+
+
+def _parts(of_sets: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    return {name: values.tolist() for name, values in of_sets.items()}
 
 
 def _select(generations: list[dict], split: str, asked: str, rows: int | None = None) -> list[dict]:
@@ -171,7 +123,11 @@ def _same_rows(name: str, *columns) -> list[np.ndarray]:
 
 
 def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, dict]:
-    """FQ, MIA, 1-FA, 1-Rouge-L and their average; standard errors of FQ, MIA and the average by one bootstrap over rows."""
+    """FQ, MIA, 1-FA, 1-Rouge-L and their average, and what stands beside them: KS, and the average with it in FQ's place.
+
+    Standard errors of FQ, KS, MIA and both averages come from one bootstrap over rows. FQ is a p value, which no row has a
+    part of; KS, the largest gap of the same two distributions, has. Where a high p is good, 1 - KS takes FQ's place.
+    """
     sense, splits = switches["truth_ratio"], ("forget_perturbed", "retain_perturbed")
     losses = [split_losses(log, split, switches) for split in splits]
     ratios = [truth_ratio(found.paraphrased, found.perturbed, sense) for found in losses]
@@ -189,6 +145,18 @@ def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, di
     lost = 1 - _rouge(_select(generations, splits[0], "original"))
     ratio_f, attack_f, wrong, lost = _same_rows("forget set", ratios[0], attack[0], wrong, lost)
     ratio_r, attack_r = _same_rows("retain set", ratios[1], attack[1])
+    gap = ks_parts(ratio_f, ratio_r)
+    like_fq = gap if sense == "wagle" else (-gap[0], 1 - gap[1])
+
+    def distance(i, j):
+        return sum(part.mean() for part in ks_parts(ratio_f[i], ratio_r[j]))
+
+    def by_rows(i, j):
+        d = distance(i, j)
+        rest = auroc(attack_f[i], attack_r[j]) + wrong[i].mean() + lost[i].mean()
+        return ((d if sense == "wagle" else 1 - d) + rest) / len(EFFICACY)
+
+    sizes = (len(ratio_f), len(ratio_r))
     se = _together(
         {
             "FQ": lambda i, j: forget_quality(ratio_f[i], ratio_r[j], sense),
@@ -196,25 +164,57 @@ def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, di
             "1-FA": lambda i, j: wrong[i].mean(),
             "1-Rouge-L": lambda i, j: lost[i].mean(),
         },
-        (len(ratio_f), len(ratio_r)),
+        sizes,
     )
-    n = len(ratio_f) + len(ratio_r)
+    se_by_rows = _together({"KS": distance, BY_ROWS: by_rows}, sizes)
+    n, places = sum(sizes), auroc_parts(attack_f, attack_r)
+    quality = forget_quality(ratio_f, ratio_r, sense)
     result = {
-        "FQ": {"value": forget_quality(ratio_f, ratio_r, sense), "se": se["FQ"], "n": n},
-        "MIA": {"value": auroc(attack_f, attack_r), "se": se["MIA"], "n": n},
+        "FQ": {"value": quality, "se": se["FQ"], "n": n},
+        "KS": {
+            "value": float(sum(part.mean() for part in gap)),
+            "se": se_by_rows["KS"],
+            "n": n,
+            "parts": _parts(dict(zip(splits, gap, strict=True))),
+        },
+        "MIA": {
+            "value": auroc(attack_f, attack_r),
+            "se": se["MIA"],
+            "n": n,
+            "parts": _parts(dict(zip(splits, places, strict=True))),
+        },
         "1-FA": _mean(wrong),
         "1-Rouge-L": _mean(lost),
     }
-    value = sum(result[name]["value"] for name in EFFICACY) / len(EFFICACY)
-    return result | {"UE Avg": {"value": value, "se": se[""], "n": len(ratio_f)}}
+    share = 1 / len(EFFICACY)
+    others = {splits[0]: (places[0] + wrong + lost) * share, splits[1]: places[1] * share}
+    value = sum(result[name]["value"] for name in EFFICACY) * share
+    by_row = {name: others[name] + share * part for name, part in zip(splits, like_fq, strict=True)}
+    return result | {
+        "UE Avg": {
+            "value": value,
+            "se": se[""],
+            "n": len(ratio_f),
+            "parts": {"FQ": [quality * share]} | _parts(others),
+        },
+        BY_ROWS: {
+            "value": float(sum(part.mean() for part in by_row.values())),
+            "se": se_by_rows[BY_ROWS],
+            "n": len(ratio_f),
+            "parts": _parts(by_row),
+        },
+    }
 
 
 def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str, dict]:
     """The paper's four efficacy numbers, six utilities and both averages, each {value, se, n}; higher is better.
 
+    Beside them stand KS, UE Avg (KS) and the extraction strength of the forget answers, lower is better; no average has it.
     Accuracy and Rouge-L of a split are of the same rows: UT Avg's standard error is that of the rows' own averages.
     """
-    result, per_split = _efficacy(log, generations, switches), []
+    result, per_split, parts = _efficacy(log, generations, switches), [], {}
+    strength = memorization(log, switches["rows"], 0.0)["extraction strength"]
+    result["extraction strength"] = strength
     for split, name in UTILITY_SPLITS.items():
         chosen = _select(generations, split, "original")
         if split == "retain_perturbed":
@@ -229,6 +229,7 @@ def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str,
         right, rouge = _same_rows(split, right, _rouge(chosen))
         result |= {f"{name} Acc": _mean(right), f"{name} Rouge-L": _mean(rouge)}
         per_split.append(_mean((right + rouge) / 2))
+        parts[split] = (right + rouge) / len(UTILITY)
     known = [part["se"] for part in per_split if part["se"] is not None]
     se = (
         math.sqrt(sum(x * x for x in known)) / len(per_split)
@@ -237,7 +238,12 @@ def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str,
     )
     value = sum(result[name]["value"] for name in UTILITY) / len(UTILITY)
     return result | {
-        "UT Avg": {"value": value, "se": se, "n": min(part["n"] for part in per_split)}
+        "UT Avg": {
+            "value": value,
+            "se": se,
+            "n": min(part["n"] for part in per_split),
+            "parts": _parts(parts),
+        }
     }
 
 
@@ -311,7 +317,18 @@ def tofu_metrics(
         result["model utility"] = _bootstrap(
             lambda *samples: model_utility([x.mean() for x in samples]), *rows
         )
+        result["model utility"]["parts"] = _parts(_utility_parts(names, rows))
     return result
+
+
+def _utility_parts(names: list[str], rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Model utility's parts by split; the three metrics of a split are of the same rows and are added up."""
+    parts: dict[str, np.ndarray] = {}
+    for name, share in zip(names, harmonic_parts(rows), strict=True):
+        split = next(split for split in UTILITY_SPLITS.values() if name.startswith(split))
+        same = split in parts and len(parts[split]) == len(share)
+        parts[split if same or split not in parts else name] = share + (parts[split] if same else 0)
+    return parts
 
 
 def memorization(log: Log, rows: int | None, no_match: float | None) -> dict[str, dict]:
@@ -360,7 +377,9 @@ def membership(log: Log, reference: Log | None) -> dict[str, dict]:
     the retrained model's AUROC is 1, by whose distance from 1 it divides.
     """
     result = {
-        f"MIA {name}": _bootstrap(auroc, *pair) for name, pair in membership_scores(log).items()
+        f"MIA {name}": _bootstrap(auroc, *pair)
+        | {"parts": _parts(dict(zip(("holdout", "forget"), auroc_parts(*pair), strict=True)))}
+        for name, pair in membership_scores(log).items()
     }
     if reference is not None:
         auc, retrained = result["MIA min-k"], auroc(*membership_scores(reference)["min-k"])
@@ -404,6 +423,7 @@ def without_rows(result: dict[str, dict]) -> dict[str, dict]:
     }
 
 
-def only_rows(result: dict[str, dict]) -> dict[str, list[float]]:
-    """Per-row values of the metrics of `result` that are means over rows: what a paired comparison needs."""
-    return {name: entry["rows"] for name, entry in result.items() if "rows" in entry}
+def only_rows(result: dict[str, dict]) -> dict[str, list[float] | dict[str, list[float]]]:
+    """Per-row values of the metrics of `result`, a list for a mean, lists by set of rows elsewhere: what is compared."""
+    rows = {name: entry.get("rows", entry.get("parts")) for name, entry in result.items()}
+    return {name: values for name, values in rows.items() if values is not None}

@@ -1,20 +1,24 @@
-"""One forward pass per (model, text): per-token log-probabilities, from which every metric is computed later.
+"""The scoring log: per-token log-probabilities, one forward pass per (model, text).
 
-Rows of the log (`tokens.parquet`), one per predicted token, BOS excluded, in order of text and position:
+Every metric is computed from the log later. `tokens.parquet` has one row per predicted token, BOS
+excluded, in order of text and position:
 
-    split, row, role     which text; role is answer | paraphrased | perturbed<k>, with @paraphrased where the question is
-                         the paraphrased one
+    split, row, role     which text; role is answer | paraphrased | perturbed<k>, with @paraphrased
+                         where the question is the paraphrased one
     token_id, log_prob   the token and its log-probability in nats (fp32)
     argmax_hit           the model's most likely token is this one
     in_span, is_eos      the token carries loss; it is the closing EOS
     answer_zlib          compressed size of the text's answer in bytes (zlib attack)
-    mean, std            mean and standard deviation of the log-probabilities over the vocabulary at this position, under the
-                         model's own distribution (Min-K%++)
+    mean, std            mean and standard deviation of the log-probabilities over the vocabulary
+                         at this position, under the model's own distribution (Min-K%++)
+
+Notable: logits are cast to fp32 before the log-softmax. Left out: metrics (metrics.py).
 """
 
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,40 +26,50 @@ import torch
 from wagle.data.batching import by_length, collate
 from wagle.data.prompts import Encoded, encode
 from wagle.errors import WagleError
+from wagle.runtime.files import TO_MAKE_AGAIN
 
-FLOATS = ("log_prob", "mean", "std")
+
+class ScoredText(NamedTuple):
+    """One question and answer whose tokens are scored; `row` counts within its split."""
+
+    split: str
+    row: int
+    role: str
+    question: str
+    answer: str
 
 
-def texts(
-    splits: dict[str, list[dict]], questions: tuple[str, ...]
-) -> Iterator[tuple[str, int, str, str, str]]:
-    """(split, row, role, question, answer) for every text that the metrics need.
+def texts(splits: dict[str, list[dict]], questions: tuple[str, ...]) -> Iterator[ScoredText]:
+    """Every text that the metrics need.
 
-    `questions` says under which question paraphrased and perturbed answers are scored: "original", "paraphrased" or both.
+    `questions` says under which question paraphrased and perturbed answers are scored: "original",
+    "paraphrased" or both.
     """
     for split, rows in splits.items():
         for number, row in enumerate(rows):
-            yield split, number, "answer", row["question"], row["answer"]
+            yield ScoredText(split, number, "answer", row["question"], row["answer"])
             for kind in questions:
                 if kind == "paraphrased" and "paraphrased_question" not in row:
                     kind = "original"
                     if "original" in questions:
                         continue
-                asked = row["paraphrased_question"] if kind == "paraphrased" else row["question"]
+                question = row["paraphrased_question" if kind == "paraphrased" else "question"]
                 tag = "@paraphrased" if kind == "paraphrased" else ""
                 if "paraphrased_answer" in row:
-                    yield split, number, f"paraphrased{tag}", asked, row["paraphrased_answer"]
+                    answer = row["paraphrased_answer"]
+                    yield ScoredText(split, number, f"paraphrased{tag}", question, answer)
                 for k, answer in enumerate(row.get("perturbed_answer", [])):
-                    yield split, number, f"perturbed{k}{tag}", asked, answer
+                    yield ScoredText(split, number, f"perturbed{k}{tag}", question, answer)
 
 
 @torch.no_grad()
 def token_scores(
     model, rows: list[Encoded], pad_id: int, token_budget: int
 ) -> list[dict[str, np.ndarray]]:
-    """For each row, arrays over its predicted tokens (len(row) - 1,): the log's columns from token_id on.
+    """The log's columns from token_id on: for each row, arrays over its tokens (len(row) - 1,).
 
-    Logits are cast to fp32 before the log-softmax. Raises WagleError when a log-probability is not finite.
+    A batch has at most `token_budget` tokens, padding included. Raises WagleError when a
+    log-probability is not finite.
     """
     result: list[dict[str, np.ndarray]] = [{}] * len(rows)
     for batch in by_length([len(row) for row in rows], token_budget):
@@ -88,43 +102,47 @@ def token_scores(
     return result
 
 
-def score(model, tokenizer, splits: dict[str, list[dict]], *, template: str, max_length: int, token_budget: int,
-          questions: tuple[str, ...] = ("original", "paraphrased")) -> dict[str, np.ndarray]:  # fmt: skip
+def score(
+    model,
+    tokenizer,
+    splits: dict[str, list[dict]],
+    *,
+    template: str,
+    max_length: int,
+    token_budget: int,
+    questions: tuple[str, ...] = ("original", "paraphrased"),
+) -> dict[str, np.ndarray]:
     """The log of all texts as columns. Independent of `token_budget` up to fp32 rounding."""
     index = list(texts(splits, questions))
-    rows = [
-        encode(tokenizer, template, question, answer, max_length) for *_, question, answer in index
-    ]
+    rows = [encode(tokenizer, template, text.question, text.answer, max_length) for text in index]
     scored = token_scores(model, rows, tokenizer.pad_token_id, token_budget)
     lengths = [len(row) - 1 for row in rows]
-    log = {
-        "split": np.repeat(np.array([entry[0] for entry in index], dtype=object), lengths),
-        "row": np.repeat(np.array([entry[1] for entry in index], dtype=np.int32), lengths),
-        "role": np.repeat(np.array([entry[2] for entry in index], dtype=object), lengths),
-        "answer_zlib": np.repeat(
-            np.array(
-                [len(zlib.compress(entry[4].encode("utf-8"))) for entry in index], dtype=np.int32
-            ),
-            lengths,
-        ),
+    sizes = [len(zlib.compress(text.answer.encode("utf-8"))) for text in index]
+    per_text = {
+        "split": np.array([text.split for text in index], dtype=object),
+        "row": np.array([text.row for text in index], dtype=np.int32),
+        "role": np.array([text.role for text in index], dtype=object),
+        "answer_zlib": np.array(sizes, dtype=np.int32),
     }
+    log = {name: np.repeat(values, lengths) for name, values in per_text.items()}
     for name in ("token_id", "log_prob", "argmax_hit", "in_span", "is_eos", "mean", "std"):
         log[name] = np.concatenate([columns[name] for columns in scored])
     return log
 
 
 def write_log(path: str | Path, log: dict[str, np.ndarray]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Write the log as Parquet; columns of texts are dictionary-encoded."""
+    import pyarrow
+    from pyarrow import parquet
 
-    columns = {
-        n: pa.array(v).dictionary_encode() if v.dtype == object else pa.array(v)
-        for n, v in log.items()
-    }
-    pq.write_table(pa.table(columns), path, compression="zstd")
+    columns = {name: pyarrow.array(values) for name, values in log.items()}
+    for name, values in log.items():
+        if values.dtype == object:
+            columns[name] = columns[name].dictionary_encode()
+    parquet.write_table(pyarrow.table(columns), path, compression="zstd")
 
 
-KINDS = {
+COLUMN_KINDS = {  # numpy's dtype.kind of the columns that metrics read
     "split": "O",
     "role": "O",
     "row": "i",
@@ -137,28 +155,27 @@ KINDS = {
 
 def read_log(path: str | Path) -> dict[str, np.ndarray]:
     """Columns of a scoring log. Raises WagleError when the file is not one."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow
+    from pyarrow import parquet
 
-    again = "delete it; its job then runs again"
     try:
-        with pq.ParquetFile(path) as file:
-            if (
-                file.metadata.num_rows > 4096 * Path(path).stat().st_size
-            ):  # a bomb: a real log has some bytes a row
-                raise WagleError(
-                    f"{path} claims {file.metadata.num_rows} rows", "a scoring log", again
-                )
+        with parquet.ParquetFile(path) as file:
+            n_rows = file.metadata.num_rows
+            # A real log has some bytes a row. A file that claims far more would fill the memory.
+            if n_rows > 4096 * Path(path).stat().st_size:
+                raise WagleError(f"{path} claims {n_rows} rows", "a scoring log", TO_MAKE_AGAIN)
             table = file.read()
         columns = {name: table.column(name).to_numpy() for name in table.column_names}
-    except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
-        raise WagleError(f"{path} is not a scoring log: {error}", do=again) from None
-    missing = KINDS.keys() - set(columns)
+    except (OSError, pyarrow.ArrowException, UnicodeDecodeError, OverflowError) as error:
+        raise WagleError(f"{path} is not a scoring log: {error}", do=TO_MAKE_AGAIN) from None
+    missing = COLUMN_KINDS.keys() - set(columns)
     if missing:
         raise WagleError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-    wrong = [name for name, kind in KINDS.items() if columns[name].dtype.kind != kind]
-    if wrong:
+    mistyped = [name for name, kind in COLUMN_KINDS.items() if columns[name].dtype.kind != kind]
+    if mistyped:
         raise WagleError(
-            f"{path}: the values of {', '.join(wrong)} are of another type", "a scoring log", again
+            f"{path}: the values of {', '.join(mistyped)} are of another type",
+            "a scoring log",
+            TO_MAKE_AGAIN,
         )
     return columns

@@ -1,12 +1,13 @@
 """What tasks build their metrics from: benchmarks.json and generations.jsonl of one model.
 
-A metric is {value, se, n} and, where it is a mean over rows, `rows`. Each task's own formulas lie
+A metric is {value, se, n} and, where it is a mean over rows, `rows`; an average of metrics has
+`parts`, a set of rows -> values (wagle/evaluation/cell_values.py). Each task's own formulas lie
 in wagle/tasks/. Notable: a benchmark that the experiment does not run has no metric, so its table
 cell stays blank.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -35,12 +36,20 @@ def mean(values) -> dict:
     return {"value": float(values.mean()), "se": se, "n": len(values), "rows": values.tolist()}
 
 
-def average(parts: list[dict]) -> dict:
-    """Plain mean of metrics over disjoint rows: standard errors add in squares."""
-    errors = [part["se"] for part in parts]
-    se = None if None in errors else math.sqrt(sum(x * x for x in errors)) / len(parts)
-    value = sum(part["value"] for part in parts) / len(parts)
-    return {"value": value, "se": se, "n": min(part["n"] for part in parts)}
+def average(metrics: Mapping[str, dict]) -> dict:
+    """Plain mean of metrics over disjoint rows: standard errors add in squares.
+
+    Its parts are the metrics' rows, or the bare value of a metric whose rows were not kept.
+    """
+    entries, count = list(metrics.values()), len(metrics)
+    errors = [entry["se"] for entry in entries]
+    se = None if None in errors else math.sqrt(sum(x * x for x in errors)) / count
+    value = sum(entry["value"] for entry in entries) / count
+    parts = {
+        name: [x / count for x in entry.get("rows", [entry["value"]])]
+        for name, entry in metrics.items()
+    }
+    return {"value": value, "se": se, "n": min(e["n"] for e in entries), "parts": parts}
 
 
 def one_minus(metric: dict) -> dict:
@@ -69,19 +78,19 @@ def with_efficacy_average(result: dict[str, dict], efficacy: Sequence[str]) -> d
 
     Raises WagleError when it has none of them.
     """
-    parts = [result[name] for name in efficacy if name in result]
+    parts = {name: result[name] for name in efficacy if name in result}
     if not parts:
         raise WagleError(f"the model has none of {', '.join(efficacy)}", "at least one of them")
     return result | {"UE Avg": average(parts)}
 
 
 def general_utility(benchmarks: dict) -> dict[str, dict]:
-    """TruthfulQA, `zero-shot Acc` (plain mean of the other harness tasks) and WikiText perplexity."""
+    """TruthfulQA, `zero-shot Acc` (mean of the other harness tasks) and WikiText perplexity."""
     accuracy, result = harness_accuracies(benchmarks), {}
     if "truthfulqa_mc1" in accuracy:
         result["TruthfulQA"] = accuracy.pop("truthfulqa_mc1")
     if accuracy:
-        result["zero-shot Acc"] = average(list(accuracy.values()))
+        result["zero-shot Acc"] = average(accuracy)
     if "perplexity" in benchmarks:
         result["WikiText PPL"] = benchmarks["perplexity"]
     return result

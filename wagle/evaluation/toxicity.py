@@ -1,7 +1,9 @@
-"""How toxic a text is, in [0, 1]: a sequence classifier from hub or path, or a probe on sentence embeddings.
+"""How toxic a text is, in [0, 1]: by a sequence classifier, or by a probe on sentence embeddings.
 
-The paper's is Toxic-BERT (`unitary/toxic-bert`, label `toxic`, sigmoid). The probe is a logistic regression that the
-pipeline fits on labelled rows of its own: it runs everywhere, but its scale is its own, so compare it with itself only.
+The paper's classifier is Toxic-BERT (`unitary/toxic-bert`, label `toxic`, sigmoid). The probe is a
+logistic regression that the pipeline fits on labelled rows.
+
+Notable: the probe runs everywhere, but its scores compare only with scores of the same probe.
 """
 
 import json
@@ -15,9 +17,10 @@ PROBE = "probe.safetensors"
 
 
 def fit_probe(vectors: np.ndarray, labels: list[int], folder: Path) -> float:
-    """Fit and save the probe on embeddings (n, d); returns its five-fold cross-validated accuracy.
+    """Fit the probe on embeddings (n, d), and save it in `folder`.
 
-    Raises WagleError unless each label has at least five rows.
+    Returns its five-fold cross-validated accuracy. Raises WagleError unless each label has at least
+    five rows.
     """
     import torch
     from sklearn.linear_model import LogisticRegression
@@ -44,9 +47,10 @@ def fit_probe(vectors: np.ndarray, labels: list[int], folder: Path) -> float:
 def scores(
     folder: Path, texts: list[str], embedder: Path | None = None, batch_size: int = 32
 ) -> np.ndarray:
-    """Probability of being toxic, one a text, (n,) fp32; blank texts score as they are.
+    """Probability that each text is toxic, (n,) fp32; blank texts are scored too.
 
-    Raises WagleError when the folder holds neither a probe nor a classifier with the label it names.
+    Raises WagleError when the folder holds neither a probe nor a classifier that has the label
+    which the folder's wagle.json names.
     """
     if (folder / PROBE).is_file():
         from wagle.model import embedding, tensors
@@ -84,10 +88,8 @@ def _classify(folder: Path, texts: list[str], batch_size: int) -> np.ndarray:
         raise WagleError(
             f"the classifier has no label {use['label']!r}", f"one of {', '.join(labels)}"
         )
-    found, order = (
-        np.zeros(len(texts), np.float32),
-        sorted(range(len(texts)), key=lambda i: len(texts[i])),
-    )
+    result = np.zeros(len(texts), np.float32)
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     for start in range(0, len(texts), batch_size):
         index = order[start : start + batch_size]
         batch = tokenizer(
@@ -96,5 +98,5 @@ def _classify(folder: Path, texts: list[str], batch_size: int) -> np.ndarray:
         with torch.no_grad():
             logits = model(**batch).logits.float()
         probabilities = logits.sigmoid() if use["activation"] == "sigmoid" else logits.softmax(-1)
-        found[index] = probabilities[:, labels[use["label"].lower()]].cpu().numpy()
-    return found
+        result[index] = probabilities[:, labels[use["label"].lower()]].cpu().numpy()
+    return result

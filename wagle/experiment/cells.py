@@ -1,7 +1,10 @@
-"""A cell: one evaluated model, the original, the retrained one, or the outcome of (method, selection, ratio, gamma, seed).
+"""A cell: one evaluated model.
 
-Its id is its path below every stage's folder, so a path says what a file is.
-Notable: `ratio` is the fraction of weights that are UPDATED; sparsity = 1 - ratio. Standard library only.
+It is the original model, the retrained one, or the result of unlearning with one method, selection,
+ratio, gamma and seed. Its id is its path below every stage's folder, so a path says what a file is.
+
+Notable: `ratio` is the fraction of weights that are UPDATED; sparsity = 1 - ratio. Standard library
+only. Left out: which cells an experiment has (grid.py).
 """
 
 import re
@@ -13,7 +16,10 @@ BASELINES = ("original", "retrained")
 
 @dataclass(frozen=True)
 class Cell:
-    """One evaluated model. Baselines have only a method, their own name; dense and lora have no ratio to choose."""
+    """One evaluated model.
+
+    A baseline has only a method, its own name. The selections dense and lora have no ratio.
+    """
 
     method: str
     selection: str = ""
@@ -23,21 +29,26 @@ class Cell:
 
     @property
     def id(self) -> str:
+        """Its path below a stage's folder, such as `npo/wagle@gamma-1e-06/ratio-0.8/seed-0`."""
         if self.method in BASELINES:
             return self.method
-        return f"{self.method}/{selection_id(self.selection, self.gamma)}/ratio-{ratio_id(self.ratio)}/seed-{self.seed}"
+        selection = selection_id(self.selection, self.gamma)
+        return f"{self.method}/{selection}/ratio-{ratio_id(self.ratio)}/seed-{self.seed}"
 
     @property
     def has_mask(self) -> bool:
+        """Whether a mask selects the weights that it updates."""
         return self.method not in BASELINES and self.selection not in WITHOUT_SCORE
 
     @classmethod
-    def parse(cls, text: str) -> "Cell":
-        if text in BASELINES:
-            return cls(text)
-        match = re.fullmatch(r"([^/]+)/([^/@]+)(?:@gamma-([^/]+))?/ratio-([^/]+)/seed-(\d+)", text)
+    def parse(cls, cell_id: str) -> "Cell":
+        """The cell with this id. Raises ValueError for any other text."""
+        if cell_id in BASELINES:
+            return cls(cell_id)
+        pattern = r"([^/]+)/([^/@]+)(?:@gamma-([^/]+))?/ratio-([^/]+)/seed-(\d+)"
+        match = re.fullmatch(pattern, cell_id)
         if not match:
-            raise ValueError(f"{text!r} is not a cell's id")
+            raise ValueError(f"{cell_id!r} is not a cell's id")
         method, selection, gamma, ratio, seed = match.groups()
         return cls(
             method,
@@ -49,8 +60,10 @@ class Cell:
 
 
 def ratio_id(ratio: float | None) -> str:
+    """A ratio as ids spell it; `all` where there is none."""
     return "all" if ratio is None else repr(float(ratio))
 
 
 def selection_id(selection: str, gamma: float | None = None) -> str:
+    """A selection as ids spell it, with its gamma where it has one."""
     return selection if gamma is None else f"{selection}@gamma-{float(gamma)!r}"

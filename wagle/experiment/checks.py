@@ -1,7 +1,10 @@
-"""What a schema cannot say of a config: its names refer to what there is, and blocks fit each other.
+"""What a schema cannot check of a config: names refer to something, and blocks fit together.
 
-Template, modules and their options, splits, figures and models are checked, each with the key and
-the nearest name. Standard library only, for Snakemake checks the config on every start.
+Template, modules and their options, splits, figures and models are checked. An error names the key
+and the nearest known name.
+
+Notable: standard library only, because Snakemake checks the config on every start. Left out: keys
+and types of values (schema.py).
 """
 
 import difflib
@@ -13,7 +16,7 @@ from wagle.experiment import figures, official
 from wagle.experiment.cells import WITHOUT_SCORE
 from wagle.experiment.plugins import objective_module, score_module
 from wagle.experiment.settings import blocks, settings_of
-from wagle.experiment.splits import parts
+from wagle.experiment.splits import split_entries
 from wagle.experiment.tasks import Task, task_of
 from wagle.runtime import identity
 
@@ -109,7 +112,7 @@ def _check_task(config: dict, task: Task, name: str) -> None:
 
 
 def _split_readers(config: dict, task: Task) -> dict[str, str]:
-    """Role -> the part of the config that reads this split."""
+    """Role -> the block of the config that reads this split."""
     evaluation, models = config["evaluation"], config["models"]
     base, finetune = models.get("base", {}), models.get("finetune", {})
     readers = dict.fromkeys(task.splits, f"task {config['task']}")
@@ -147,8 +150,8 @@ def _check_split_sources(config: dict, name: str) -> None:
     data = config["data"]
     for role in data["splits"]:
         where = f"{name}: split {role}"
-        for source, part in parts(config, role):
-            missing = [key for key in ("dataset", "revision") if key not in part | data]
+        for source, options in split_entries(config, role):
+            missing = [key for key in ("dataset", "revision") if key not in options | data]
             if source == "hub" and missing:
                 raise WagleError(
                     f"{where} comes from the hub, but has no {', '.join(missing)}",

@@ -5,18 +5,22 @@ from wagle.runtime import assets
 
 
 def claims(task: str) -> dict:
-    """{level, least_seeds, claims} of assets/claims.yaml, the claims about `task` only. Raises WagleError for a broken file."""
+    """{level, least_seeds, judged_on, claims} of assets/claims.yaml, the claims about `task` only.
+
+    Raises WagleError for a broken file.
+    """
     import yaml
 
     path = assets.path("claims.yaml")
     try:
         stated = yaml.safe_load(path.read_text(encoding="utf-8"))
-        chosen = [
-            {k: v for k, v in claim.items() if k != "task"}
+        about_task = [
+            {key: value for key, value in claim.items() if key != "task"}
             for claim in stated["claims"]
             if task in claim["task"]
         ]
-        return {"level": stated["level"], "least_seeds": stated["least_seeds"], "claims": chosen}
+        limits = {"level": stated["level"], "least_seeds": stated["least_seeds"]}
+        return limits | {"judged_on": stated.get("judged_on", {}), "claims": about_task}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise WagleError(
             f"{path} cannot be read: {error!r}",

@@ -4,8 +4,9 @@ A config is one YAML file, complete in itself. No defaults are merged in from el
 run did can be read off one page. docs/config.md lists every key. Errors name the key, where it
 stands and what is allowed.
 
-Notable: the models of wagle/experiment/schema.py only check. A config stays the plain dict that YAML
-gave, so that a job's identity depends on what its author wrote.
+Notable: the models of wagle/experiment/schema.py only check. A config stays the dict that YAML
+gave, so that a job's identity depends on what its author wrote. Left out: the keys themselves
+(schema.py).
 """
 
 import re
@@ -59,7 +60,7 @@ def _check_depth(text: str, name: str) -> None:
 
 
 def _check_size(config, name: str) -> None:
-    """Raise WagleError for a config that YAML aliases make endless, or larger than any experiment's."""
+    """Raise WagleError for more values than any experiment has, such as aliases that never end."""
     pending, count = [config], 0
     while pending:
         value = pending.pop()

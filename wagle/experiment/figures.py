@@ -24,16 +24,20 @@ INTERFACE = ("CAPTION", "SIZE", "cells", "inputs", "params", "table", "draw")
 
 
 def module_name(name: str, options: dict) -> str:
+    """Import name of the module of figure `name`."""
     return options.get("module", f"wagle.figures.{name}")
 
 
 def load(name: str, options: dict) -> ModuleType:
-    """The module of figure `name`. Raises WagleError when it cannot be imported or is incomplete."""
+    """The module of figure `name`.
+
+    Raises WagleError when it cannot be imported or is incomplete.
+    """
     try:
         module = importlib.import_module(module_name(name, options))
     except ImportError as error:
         raise WagleError(f"figures.{name} cannot be imported: {error}") from None
-    missing = [part for part in INTERFACE if not hasattr(module, part)]
+    missing = [name for name in INTERFACE if not hasattr(module, name)]
     if missing:
         raise WagleError(
             f"{module.__name__} has no {', '.join(missing)}", "the interface of docs/extending.md"
@@ -54,4 +58,5 @@ def cells_of(config: dict, name: str) -> list[Cell]:
 
 
 def all_cells(config: dict) -> list[Cell]:
+    """Cells of every figure; a cell of two figures is there twice."""
     return [cell for name in config["figures"] for cell in cells_of(config, name)]

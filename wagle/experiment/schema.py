@@ -1,7 +1,7 @@
 """The keys of an experiment's config, as pydantic models that check a config and change nothing.
 
 A config is complete: no default is filled in, so a run can be read off one page, and the rest of
-the code uses the plain mapping as it was loaded. Every key has a description, from which
+the code uses the mapping as it was loaded. Every key has a description, from which
 docs/config.md and config/schema.json are made (schema_docs.py).
 
 Notable: the models are built at the first check, which takes 30 ms. To add a block, write its class
@@ -111,8 +111,10 @@ def check(config: object, name: str) -> None:
     try:
         Experiment.model_validate(config)
     except ValidationError as error:
-        from wagle.experiment.schema_docs import json_schema
         from wagle.experiment.schema_errors import sentences
+        from wagle.experiment.schema_json import json_schema
 
-        text = "; ".join(f"{name}: {each}" for each in sentences(error, json_schema()))
-        raise WagleError(text, do="see docs/config.md") from None
+        faults = "; ".join(
+            f"{name}: {fault}" for fault in sentences(error, json_schema(Experiment))
+        )
+        raise WagleError(faults, do="see docs/config.md") from None

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic.json_schema import GenerateJsonSchema
-
 from wagle.experiment.schema import Experiment
 from wagle.experiment.schema_errors import resolved
+from wagle.experiment.schema_json import json_schema
 from wagle.experiment.schema_types import PATTERNS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,49 +52,31 @@ TYPES = {
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
 
 
-class _Untitled(GenerateJsonSchema):
-    def field_title_should_be_set(self, schema) -> bool:
-        return False
-
-    def dict_schema(self, schema) -> dict:
-        made = super().dict_schema(schema)
-        for values in made.pop("patternProperties", {}).values():  # would let other names pass
-            made["propertyNames"] = self.generate_inner(schema["keys_schema"])
-            made["additionalProperties"] = values
-        return made
-
-
-def json_schema() -> dict:
-    """The JSON schema (draft 2020-12) of a config."""
-    made = Experiment.model_json_schema(schema_generator=_Untitled)
-    return {"$schema": _Untitled.schema_dialect} | made
-
-
 @dataclass(frozen=True)
 class Table:
     """The keys of one mapping and of the mappings in it; of a union, one alternative."""
 
     title: str
-    text: str
+    introduction: str
     rows: list[str]
 
     def __str__(self) -> str:
-        parts = [self.title, textwrap.fill(self.text, 100), "\n".join([*HEAD, *self.rows])]
-        return "\n\n".join(part for part in parts if part)
+        rows = "\n".join([*HEAD, *self.rows])
+        paragraphs = [self.title, textwrap.fill(self.introduction, 100), rows]
+        return "\n\n".join(filter(None, paragraphs))
 
 
 def config_markdown() -> str:
     """docs/config.md: every key, its type, whether it is needed, what is allowed, what it does."""
-    schema = json_schema()
-    plain, blocks = [], []
+    schema = json_schema(Experiment)
+    rows, tables = [], []
     for name, node in schema["properties"].items():
         inner = resolved(node, schema)
-        row = _row(name, node, name in schema["required"], schema)
-        plain.append(row)
+        rows.append(_row(name, node, name in schema["required"], schema))
         if inner.get("type") == "object":
-            blocks += _tables(f"## `{name}`", name, inner, schema)
-    whole = Table("## The whole file", "Each block has a section of its own below.", plain)
-    return "\n\n".join([INTRODUCTION.strip(), *map(str, [whole, *blocks])]) + "\n"
+            tables += _tables(f"## `{name}`", name, inner, schema)
+    whole = Table("## The whole file", "Each block has a section of its own below.", rows)
+    return "\n\n".join([INTRODUCTION.strip(), *map(str, [whole, *tables])]) + "\n"
 
 
 def _tables(title: str, path: str, node: dict, schema: dict) -> list[Table]:
@@ -121,47 +102,49 @@ def _tables(title: str, path: str, node: dict, schema: dict) -> list[Table]:
 
 def _keys(path: str, node: dict, schema: dict) -> Iterator[tuple[str, dict, bool]]:
     """(path, schema, whether it is needed) of every key below `path`, alternatives left closed."""
-    other = node.get("additionalProperties") or {}
+    further = node.get("additionalProperties") or {}
     for name, inside in node.get("properties", {}).items():
         yield f"{path}.{name}", inside, name in node.get("required", [])
         yield from _keys(f"{path}.{name}", resolved(inside, schema), schema)
-    if other is not True and ("$ref" in other or "oneOf" in other):
-        inner = resolved(other, schema)
-        yield f"{path}.<name>", inner | other, False
+    if further is not True and ("$ref" in further or "oneOf" in further):
+        inner = resolved(further, schema)
+        yield f"{path}.<name>", inner | further, False
         yield from _keys(f"{path}.<name>", inner, schema)
 
 
 def _row(path: str, node: dict, needed: bool, schema: dict) -> str:
-    text = " ".join((resolved(node, schema) | node)["description"].split())
+    description = " ".join((resolved(node, schema) | node)["description"].split())
     cells = [f"`{path}`", _type(node, schema), "required" if needed else "optional"]
-    return "| " + " | ".join([*cells, _allowed(node, schema), text.replace("|", "\\|")]) + " |"
+    return (
+        "| " + " | ".join([*cells, _allowed(node, schema), description.replace("|", "\\|")]) + " |"
+    )
 
 
 def _type(node: dict, schema: dict) -> str:
     node = resolved(node, schema)
     if "anyOf" in node and "type" not in node:
-        return " or ".join(_type(each, schema) for each in node["anyOf"])
+        return " or ".join(_type(option, schema) for option in node["anyOf"])
     if "oneOf" in node:
-        return " or ".join(dict.fromkeys(_type(each, schema) for each in node["oneOf"]))
+        return " or ".join(dict.fromkeys(_type(option, schema) for option in node["oneOf"]))
     kind = node["type"]
     if kind == "array":
         return f"list of {_type(node['items'], schema)}s"
-    return TYPES[kind] if isinstance(kind, str) else " or ".join(TYPES[each] for each in kind)
+    return TYPES[kind] if isinstance(kind, str) else " or ".join(TYPES[name] for name in kind)
 
 
 def _allowed(node: dict, schema: dict) -> str:
     """The allowed values of a key in a few words; nothing where its type says all."""
     node = resolved(node, schema)
     if "anyOf" in node and "type" not in node:
-        return ", ".join(filter(None, (_allowed(each, schema) for each in node["anyOf"])))
+        return ", ".join(filter(None, (_allowed(option, schema) for option in node["anyOf"])))
     named = [*node.get("enum", []), *node.get("examples", [])]
     words = [f"`{value}`" for value in [*named, *([node["const"]] if "const" in node else [])]]
     words += [PATTERNS[node["pattern"]]] if "pattern" in node else []
     words += [f"{sign} {node[bound]}" for bound, sign in BOUNDS.items() if bound in node]
     words += ["not empty"] if node.get("minLength") or node.get("minProperties") else []
     if "items" in node:
-        each = _allowed(node["items"], schema)
-        words.append(f"each {each}" if each and not each.startswith("`") else each)
+        items = _allowed(node["items"], schema)
+        words.append(f"each {items}" if items and not items.startswith("`") else items)
         fewest, limit = node.get("minItems", 0), node.get("maxItems")
         words += [f"{fewest} items" if limit else f"{fewest} or more items"] if fewest else []
         words += ["no repeats"] if node.get("uniqueItems") else []
@@ -171,7 +154,7 @@ def _allowed(node: dict, schema: dict) -> str:
 
 def write() -> None:
     """Write config/schema.json and docs/config.md."""
-    SCHEMA.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
+    SCHEMA.write_text(json.dumps(json_schema(Experiment), indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(config_markdown(), encoding="utf-8")
 
 

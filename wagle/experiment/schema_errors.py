@@ -1,4 +1,4 @@
-"""Plain sentences about what a config says wrong: key, place, what is there, what is allowed.
+"""Sentences about the errors of a config: key, place, the value that is there, what is allowed.
 
 Notable: pydantic says where an error is, and the JSON schema which keys and values are allowed
 there. Of a union only the alternative that was meant is spoken of. Left out: a sentence for each of
@@ -66,18 +66,18 @@ class Place:
 
 def place(location: tuple, schema: dict) -> Place:
     """The place of an error; `location` is pydantic's, in which unions add the branch's tag."""
-    keys, here, around = [], schema, {}
-    for part in location:
-        if "oneOf" in here:
-            here = _branch(here, part, schema)
+    keys, node, around = [], schema, {}
+    for step in location:
+        if "oneOf" in node:
+            node = _branch(node, step, schema)
             continue
-        if part == "[key]":
+        if step == "[key]":
             break
-        keys.append(part)
-        around = here
-        other = here.get("items" if isinstance(part, int) else "additionalProperties") or {}
-        here = resolved(here.get("properties", {}).get(part) or other, schema)
-    return Place(tuple(keys), here, around)
+        keys.append(step)
+        around = node
+        further = node.get("items" if isinstance(step, int) else "additionalProperties") or {}
+        node = resolved(node.get("properties", {}).get(step) or further, schema)
+    return Place(tuple(keys), node, around)
 
 
 def _branch(union: dict, tag: str, schema: dict) -> dict:
@@ -97,13 +97,13 @@ def resolved(node: dict | bool, schema: dict) -> dict:
 def sentences(error: ValidationError, schema: dict) -> list[str]:
     """At most five sentences, unknown keys first, those of one mapping in one sentence."""
     unknown, others = {}, []
-    for each in error.errors(include_url=False):
-        if each["type"] in ("extra_forbidden", "invalid_key"):
-            unknown.setdefault(each["loc"][:-1], []).append(each["loc"])
+    for entry in error.errors(include_url=False):
+        if entry["type"] in ("extra_forbidden", "invalid_key"):
+            unknown.setdefault(entry["loc"][:-1], []).append(entry["loc"])
         else:
-            others.append(each)
+            others.append(entry)
     result = [_unknown(locations, schema) for locations in list(unknown.values())[:LIMIT]]
-    result += [_sentence(each, schema) for each in others[: LIMIT - len(result)]]
+    result += [_sentence(entry, schema) for entry in others[: LIMIT - len(result)]]
     left_out = len(unknown) + len(others) - LIMIT
     return result + ([f"and {left_out} more errors"] if left_out > 0 else [])
 
@@ -119,48 +119,50 @@ def near(name: object, known: Iterable[str]) -> str:
 def _unknown(locations: list[tuple], schema: dict) -> str:
     parent, known = place(locations[0][:-1], schema), place(locations[0], schema).known
     names = [location[-1] for location in locations[:LIMIT]]
-    text = ", ".join(f"unknown key {_shown(n)} at {parent}{near(n, known)}" for n in names)
+    listing = ", ".join(f"unknown key {_shown(n)} at {parent}{near(n, known)}" for n in names)
     left_out = len(locations) - LIMIT
-    text += f" and {left_out} more" if left_out > 0 else ""
-    return f"{text}; allowed: {', '.join(known)}"
+    listing += f" and {left_out} more" if left_out > 0 else ""
+    return f"{listing}; allowed: {', '.join(known)}"
 
 
 def _sentence(error: dict, schema: dict) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
-    here, around = place(error["loc"], schema), place(error["loc"][:-1], schema)
+    location, around = place(error["loc"], schema), place(error["loc"][:-1], schema)
     match kind:
         case "missing":
             user_named = around.keys and around.known and around.keys[-1] not in around.known
             hint = near(around.keys[-1], around.known) if user_named else ""
-            return f"{here.keys[-1]!r} is a required property at {around}{hint}"
+            return f"{location.keys[-1]!r} is a required property at {around}{hint}"
         case "required":
-            return f"{error['msg']} at {here}"
+            return f"{error['msg']} at {location}"
         case "literal_error":
-            allowed = ", ".join(map(repr, here.values))
-            return f"{here} is {_shown(value)}; allowed: {allowed}{near(value, here.values)}"
+            allowed = ", ".join(map(repr, location.values))
+            hint = near(value, location.values)
+            return f"{location} is {_shown(value)}; allowed: {allowed}{hint}"
         case "union_tag_invalid":
-            hint = near(value["source"], here.sources)
-            return f"{here} has source {_shown(value['source'])}; {_one_of(here.sources)}{hint}"
+            hint = near(value["source"], location.sources)
+            expected = _one_of(location.sources)
+            return f"{location} has source {_shown(value['source'])}; {expected}{hint}"
         case "union_tag_not_found":
-            return f"{here} is {_shown(value)}; {_one_of(here.sources)}"
+            return f"{location} is {_shown(value)}; {_one_of(location.sources)}"
         case "string_pattern_mismatch":
-            examples = ", ".join(here.schema.get("examples", []))
+            examples = ", ".join(location.schema.get("examples", []))
             must = f"be {PATTERNS[context['pattern']]}{', such as ' * bool(examples)}{examples}"
         case "value":
             must = error["msg"]
         case _ if kind in KINDS:
-            nullable = {"type": "null"} in here.schema.get("anyOf", [])
+            nullable = {"type": "null"} in location.schema.get("anyOf", [])
             must = f"be {KINDS[kind]}{' or null' * nullable}"
         case _ if kind in BOUNDS:
             must = BOUNDS[kind].format(**context)
         case _:
-            return f"{here}: {error['msg']}"
+            return f"{location}: {error['msg']}"
     if kind in ("float_type", "int_type") and isinstance(value, str):
-        return f"{here} is the text {_shown(value)}, but must {must}{_as_number(value)}"
-    is_name = kind == "string_pattern_mismatch" and "pattern" not in here.schema
+        return f"{location} is the text {_shown(value)}, but must {must}{_as_number(value)}"
+    is_name = kind == "string_pattern_mismatch" and "pattern" not in location.schema
     if is_name or error["loc"][-1:] == ("[key]",):
-        return f"the name {_shown(value)} at {'.'.join(map(str, here.keys[:-1]))} must {must}"
-    return f"{here} is {_shown(value)}, but must {must}"
+        return f"the name {_shown(value)} at {'.'.join(map(str, location.keys[:-1]))} must {must}"
+    return f"{location} is {_shown(value)}, but must {must}"
 
 
 def _one_of(sources: list[str]) -> str:

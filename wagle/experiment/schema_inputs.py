@@ -1,7 +1,8 @@
 """The blocks of a config that say what an experiment starts from: its data and its models.
 
 Notable: a model's keys depend on its `source`, so each source is a class of its own. Left out: what
-is done with rows and models (schema_stages.py); whether the rows exist (wagle/data).
+is done with rows and models (schema_training.py, schema_results.py); whether the rows exist
+(wagle/data).
 """
 
 from typing import Annotated, Literal, Self

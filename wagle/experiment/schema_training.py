@@ -168,7 +168,7 @@ class Tuned(Block):
 
 
 class Override(Tuned):
-    """What differs from the method for its cells with one selection. A change re-runs these cells."""
+    """What differs from the method for its cells with one selection. A change re-runs them."""
 
     lr: Positive = optional(
         "Peak learning rate. It goes before the selection's own.", METHODS, TUNED
@@ -241,7 +241,8 @@ class Unlearning(Block):
     )
     token_budget: Count = key(PASS, UNLEARN)
     least_moved: Share = key(
-        "Share of the selected weights that must have moved. A cell that moved fewer fails.",
+        "Share of the selected weights that must have moved by more than weight decay alone, as"
+        " evaluation reads them. A cell that moved fewer fails.",
         UNLEARN,
     )
     activation_checkpointing: bool = optional(RECOMPUTE, "false", UNLEARN)

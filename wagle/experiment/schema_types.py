@@ -3,7 +3,7 @@ the two helpers that describe a key.
 
 Notable: types are strict, so the text '1e-5' is no number and `true` no integer; an integer is fine
 where a number is wanted. NaN and infinity are refused. Left out: the keys themselves
-(schema_inputs.py, schema_stages.py, schema.py).
+(schema_inputs.py, schema_training.py, schema_results.py, schema.py).
 """
 
 import math

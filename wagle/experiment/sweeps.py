@@ -12,5 +12,5 @@ METRICS = {"metrics": [("collected", "metrics.csv")]}
 def metric_params(config: dict, options: dict, cells: list[Cell]) -> dict:
     """A figure's own options, the cells that it shows, and the task's utility with its label."""
     task = task_of(config)
-    about = {"utility": task.utility, "utility_label": task.utility_label}
-    return about | options | {"cells": [cell.id for cell in cells]}
+    utility = {"utility": task.utility, "utility_label": task.utility_label}
+    return utility | options | {"cells": [cell.id for cell in cells]}

@@ -35,6 +35,7 @@ class Task:
     published          file of the paper's own cells, blank where nobody has read them off yet
     best               averages of which the best of each method is bold
     lower_is_better    metrics that are better when they are lower
+    beside             metrics of the layouts that the paper's own table has not
     """
 
     title: str
@@ -49,18 +50,25 @@ class Task:
     published: str | None = None
     best: tuple[str, ...] = ("UE Avg",)
     lower_is_better: tuple[str, ...] = field(default=())
+    beside: tuple[str, ...] = field(default=())
 
 
 def module_name(task: str) -> str:
-    """Import name of the config's `task`: a name without dots is looked up in wagle/tasks/ first."""
+    """Import name of the config's `task`.
+
+    A name without dots is looked up in wagle/tasks/ first.
+    """
     from wagle.runtime import identity
 
-    own = f"wagle.tasks.{task}"
-    return own if "." not in task and identity.module_file(own) else task
+    builtin = f"wagle.tasks.{task}"
+    return builtin if "." not in task and identity.module_file(builtin) else task
 
 
 def load(task: str) -> ModuleType:
-    """The task's module. Raises WagleError when it cannot be imported or lacks TASK or metrics()."""
+    """The task's module.
+
+    Raises WagleError when it cannot be imported, or lacks TASK or metrics().
+    """
     try:
         module = importlib.import_module(module_name(task))
     except ImportError as error:
@@ -79,4 +87,5 @@ def load(task: str) -> ModuleType:
 
 
 def task_of(config: dict) -> Task:
+    """The `Task` of an experiment."""
     return load(config["task"]).TASK

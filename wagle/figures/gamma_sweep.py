@@ -53,7 +53,7 @@ def draw(figure, data, params):
     from wagle.reporting.frames import label
 
     panels = figure.subplots(1, 2)
-    for axes, (metric, text) in zip(panels, plots.metric_labels(params).items(), strict=True):
+    for axes, (metric, ylabel) in zip(panels, plots.metric_labels(params).items(), strict=True):
         rows = data[data["metric"] == metric]
         plots.lines(axes, rows[rows["selection"] != "dense"], "log10(gamma/GN)", "method")
         dense = rows[rows["selection"] == "dense"]
@@ -65,6 +65,8 @@ def draw(figure, data, params):
                 linewidth=2,
                 label=f"{label(row['method'])}, dense",
             )
-        axes.set(xlabel=r"$\log_{10}(\gamma$ / GN$)$, GN: norm of the retain gradient", ylabel=text)
+        axes.set(
+            xlabel=r"$\log_{10}(\gamma$ / GN$)$, GN: norm of the retain gradient", ylabel=ylabel
+        )
     plots.legend_below(figure, panels[0], 4)
     figure.suptitle(f"{label(params['selection'])} masks")

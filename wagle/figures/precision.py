@@ -31,16 +31,15 @@ def inputs(config, options):
 
 
 def params(config, options):
-    first = options["selections"][0]
-    about = {}
+    first, training = options["selections"][0], {}
     for name in options["methods"]:
-        training = settings_of(config, name, first).training
-        about[name] = {
+        chosen = settings_of(config, name, first).training
+        training[name] = {
             "objective": objective_module(name, config["methods"][name]).rpartition(".")[2],
-            "precision": training["precision"],
-            "lr": training["lr"],
+            "precision": chosen["precision"],
+            "lr": chosen["lr"],
         }
-    return metric_params(config, options, cells(config, options)) | {"about": about}
+    return metric_params(config, options, cells(config, options)) | {"training": training}
 
 
 def table(files, params):
@@ -64,7 +63,7 @@ def table(files, params):
     columns = ["method", "selection", "metric", "mean", "se", "seeds"]
     data = pd.concat([moved[columns], plots.summary(files, params)[columns]], ignore_index=True)
     for key in ("objective", "precision", "lr"):
-        data[key] = [params["about"][method][key] for method in data["method"]]
+        data[key] = [params["training"][method][key] for method in data["method"]]
     return data[["objective", "precision", "lr", *columns]]
 
 
@@ -76,7 +75,7 @@ def draw(figure, data, params):
     lines, fills = ("-", "--", ":", "-.") * 2, ("full", "none", "left", "top") * 2
     precisions = list(zip(dict.fromkeys(data["precision"]), lines, fills, strict=False))
     metrics = {MOVED: MOVED_LABEL} | plots.metric_labels(params)
-    for axes, (metric, text) in zip(panels, metrics.items(), strict=True):
+    for axes, (metric, ylabel) in zip(panels, metrics.items(), strict=True):
         for selection, (colour, marker, _) in zip(params["selections"], plots.STYLES, strict=False):
             for precision, line, fill in precisions:
                 rows = data[
@@ -97,7 +96,7 @@ def draw(figure, data, params):
                     linewidth=2,
                     label=f"{label(selection)}, {precision}",
                 )
-        axes.set(xscale="log", xlabel="Learning rate", ylabel=text)
+        axes.set(xscale="log", xlabel="Learning rate", ylabel=ylabel)
         axes.grid(alpha=0.3)
     panels[0].set_ylim(-0.03, 1.03)
     plots.legend_below(figure, panels[0], 3)

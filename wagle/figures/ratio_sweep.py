@@ -30,8 +30,8 @@ def draw(figure, data, params):
     from wagle.reporting.frames import label
 
     panels = figure.subplots(1, 2)
-    for axes, (metric, text) in zip(panels, plots.metric_labels(params).items(), strict=True):
+    for axes, (metric, ylabel) in zip(panels, plots.metric_labels(params).items(), strict=True):
         plots.lines(axes, data[data["metric"] == metric], "ratio", "method")
-        axes.set(xlabel="Selection ratio: share of weights updated", ylabel=text)
+        axes.set(xlabel="Selection ratio: share of weights updated", ylabel=ylabel)
     plots.legend_below(figure, panels[0], 4)
     figure.suptitle(f"{label(params['selection'])} masks (ratio 1 = dense)")

@@ -14,7 +14,7 @@ COLUMNS = ["selection", "group", "selected", "size", "density"]
 
 def by_module(data: pd.DataFrame) -> pd.DataFrame:
     """Rows grouped by kind of module, in the order of the paper's figure."""
-    order = {text: i for i, text in enumerate([*MODULES.values(), "other"])}
+    order = {name: i for i, name in enumerate([*MODULES.values(), "other"])}
     data = data.assign(group=data["parameter"].map(module_of))
     return data.assign(order=data["group"].map(order))
 

@@ -30,8 +30,8 @@ def metric_labels(params: dict) -> dict[str, str]:
 
 def averages(frame: pd.DataFrame, utility: str) -> pd.DataFrame:
     """Rows of efficacy and `utility` under the paper's protocol."""
-    wanted = frame["metric"].isin([EFFICACY, utility]) & (frame["protocol"] == "wagle")
-    return frame[wanted].copy()
+    is_average = frame["metric"].isin([EFFICACY, utility])
+    return frame[is_average & (frame["protocol"] == "wagle")].copy()
 
 
 def summary(files: dict, params: dict, by: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -69,6 +69,7 @@ def lines(axes, data: pd.DataFrame, x: str, by: str, names=label) -> None:
 
 
 def legend_below(figure, axes, columns: int) -> None:
+    """One legend for the whole figure, with the labels of `axes`."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=columns)
 
@@ -95,6 +96,7 @@ def save(module, data: pd.DataFrame, params: dict, paths: dict[str, Path]) -> No
     with plt.rc_context(settings):
         figure = plt.figure(figsize=module.SIZE, layout="constrained")
         module.draw(figure, data, params)
-        for kind, path in paths.items():
-            figure.savefig(path, format=kind, dpi=200, metadata=without_dates[kind])
+        for file_format, path in paths.items():
+            metadata = without_dates[file_format]
+            figure.savefig(path, format=file_format, dpi=200, metadata=metadata)
         plt.close(figure)

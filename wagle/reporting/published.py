@@ -1,6 +1,10 @@
-"""The paper's own cells beside ours. A cell that nobody has read off the paper yet is blank, and stays blank here.
+"""The paper's own cells beside ours.
 
-wagle/assets/published/<table>.csv has one row a cell: method, selection, metric, value, source (where the number was read).
+wagle/assets/published/<table>.csv has one row per cell: method, selection, metric, value, and the
+source in which the value was read.
+
+Notable: a value that nobody has read off the paper yet is blank, and stays blank here. Left out:
+judging the differences (claims.py).
 """
 
 from pathlib import Path
@@ -16,7 +20,7 @@ KEYS = ["method", "selection", "metric"]
 
 
 def of_task(task: Task) -> pd.DataFrame:
-    """The published cells of the task's main table; none where it has no such file."""
+    """The published cells of the task's main table; no rows where the task has no such file."""
     if task.published is None:
         return pd.DataFrame({name: [] for name in COLUMNS})
     return read(assets.path(f"published/{task.published}", "table of published cells"))
@@ -25,7 +29,7 @@ def of_task(task: Task) -> pd.DataFrame:
 def read(path: str | Path) -> pd.DataFrame:
     """The published cells of one file.
 
-    Raises WagleError for missing columns, a value without a source, or a cell given twice.
+    Raises WagleError for missing columns, a value without a source, or two rows of a cell.
     """
     path = Path(path)
     try:
@@ -43,32 +47,25 @@ def read(path: str | Path) -> pd.DataFrame:
             f"{path}: a value without a source ({' '.join(unsourced[KEYS].iloc[0])})",
             "table and version of the paper",
         )
-    twice = frame[frame.duplicated(KEYS)]
-    if len(twice):
-        raise WagleError(
-            f"{path} has two rows for {' '.join(map(str, twice[KEYS].iloc[0]))}", "one row a cell"
-        )
+    duplicates = frame[frame.duplicated(KEYS)]
+    if len(duplicates):
+        cell = " ".join(map(str, duplicates[KEYS].iloc[0]))
+        raise WagleError(f"{path} has two rows for {cell}", "one row a cell")
     return frame
 
 
 def beside(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell that either side has: method, selection, metric, published, ours, se (over seeds), difference, source."""
-    ours = summary[summary["selection"] != ""][[*KEYS, "mean", "se"]].rename(
-        columns={"mean": "ours"}
-    )
-    found = published.rename(columns={"value": "published"}).merge(
-        ours, on=KEYS, how="outer", sort=False
-    )
-    found["difference"] = found["ours"] - found["published"]
-    known = (
-        pd.concat([published[KEYS], ours[KEYS]])
-        .drop_duplicates()
-        .itertuples(index=False, name=None)
-    )
-    order = {key: i for i, key in enumerate(known)}
-    rank = [order[tuple(row)] for row in found[KEYS].itertuples(index=False)]
-    return (
-        found.assign(_o=rank)
-        .sort_values("_o")[[*KEYS, "published", "ours", "se", "difference", "source"]]
-        .reset_index(drop=True)
-    )
+    """One row per cell that either side has, in the published order, then in ours.
+
+    The columns are method, selection, metric, published, ours, se (over seeds), difference, source.
+    """
+    ours = summary[summary["selection"] != ""][[*KEYS, "mean", "se"]]
+    ours = ours.rename(columns={"mean": "ours"})
+    merged = published.rename(columns={"value": "published"})
+    merged = merged.merge(ours, on=KEYS, how="outer", sort=False)
+    merged["difference"] = merged["ours"] - merged["published"]
+    cells = pd.concat([published[KEYS], ours[KEYS]]).drop_duplicates()
+    rank = {cell: i for i, cell in enumerate(cells.itertuples(index=False, name=None))}
+    merged["rank"] = [rank[cell] for cell in merged[KEYS].itertuples(index=False, name=None)]
+    columns = [*KEYS, "published", "ours", "se", "difference", "source"]
+    return merged.sort_values("rank")[columns].reset_index(drop=True)

@@ -9,8 +9,8 @@ import jinja2
 import pandas as pd
 
 from wagle.experiment.tasks import Task
-from wagle.reporting import examples as example_tables
 from wagle.reporting import frames, tables
+from wagle.reporting.examples import side_by_side
 from wagle.runtime import assets
 
 PROTOCOLS = {
@@ -52,6 +52,7 @@ def page(
                 summary.assign(selection=summary["selection"].fillna("")),
                 task.layouts[protocol],
                 task.best,
+                task.lower_is_better,
             ),
             "published": frames.html(beside),
         }
@@ -60,7 +61,7 @@ def page(
     titled = []
     if examples:
         answers, refusals = examples
-        titled.append(("Examples of each model", frames.html(example_tables.side_by_side(answers))))
+        titled.append(("Examples of each model", frames.html(side_by_side(answers))))
         titled.append(("Refusal answers", frames.html(refusals)))
     template = assets.text("report.html.j2")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)

@@ -1,7 +1,13 @@
 """The main table: mean and standard error over seeds, as CSV, Markdown, LaTeX (booktabs) and HTML.
 
 Notable: the best average of each method is bold. Standard errors are over seeds, and a value from
-one seed has none. Which metrics a table has is its task's to say (`Task.layouts`).
+one seed has none. Which metrics a table has is its task's to say (`Task.layouts`). Every table has
+the share of all weights that a cell updates.
+
+An efficacy beyond the retrained model's is over-unlearning, and is marked where a table has a row
+Retrained: beyond by more than two standard errors of the difference. These join the cell's over
+seeds and over rows with Retrained's over rows, as independent: too wide rather than too narrow.
+Left out: whether two cells differ (wagle/reporting/differences.py).
 """
 
 import html as escape
@@ -13,12 +19,16 @@ from pathlib import Path
 import pandas as pd
 
 from wagle.errors import WagleError
+from wagle.evaluation.cell_values import read
 from wagle.experiment.cells import Cell
 from wagle.reporting.frames import label
 
 Layout = Mapping[str, Sequence[str]]
 KEYS = ["method", "selection", "ratio", "gamma", "seed"]
 COLUMNS = ["experiment", "task", *KEYS, "protocol", "metric", "value"]
+SHARE = "share updated"
+EFFICACY = "Unlearning efficacy"  # the group of columns in which over-unlearning is marked
+BEYOND = "beyond Retrained by more than two standard errors: over-unlearning"
 
 
 def read_metrics(path: str | Path) -> pd.DataFrame:
@@ -53,11 +63,24 @@ def of_cells(frame: pd.DataFrame, cells: list[str]) -> pd.DataFrame:
     return rows.sort_values("order", kind="stable").drop(columns="order")
 
 
+def with_rows(frame: pd.DataFrame, paths: Mapping[str, str | Path]) -> pd.DataFrame:
+    """`frame` with the column `rows`: each metric's per-row values from its cell's rows.json.
+
+    `paths` maps a cell's id to that file. Blank where a metric has no rows.
+    """
+    files = {_cell_key([getattr(Cell.parse(name), key) for key in KEYS]): read(Path(path))
+             for name, path in paths.items()}  # fmt: skip
+    keys = [_cell_key(row) for row in frame[KEYS].itertuples(index=False)]
+    names = zip(keys, frame["protocol"], frame["metric"], strict=True)
+    rows = [files.get(key, {}).get(protocol, {}).get(name) for key, protocol, name in names]
+    return frame.assign(rows=pd.Series(rows, index=frame.index, dtype=object))
+
+
 def summarise(frame: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
     """Mean, standard error over seeds (blank for one), numbers of seeds and rows.
 
     One row per protocol, method, selection, `by` and metric; `se_rows` is the mean of the
-    metrics' own standard errors over rows.
+    metrics' own standard errors over rows; `share updated` that of the weights.
     """
     keys = ["protocol", "method", "selection", *by, "metric"]
     rows = []
@@ -71,6 +94,7 @@ def summarise(frame: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
                 "seeds": len(values),
                 "n": group["n"].min(),
                 "se_rows": group["se"].mean() if "se" in group else None,
+                SHARE: group["share_updated"].mean() if "share_updated" in group else None,
             }
         )
     return pd.DataFrame(rows)
@@ -78,46 +102,97 @@ def summarise(frame: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Entry:
-    """One number of a table: mean, standard error over seeds, and whether it is printed bold."""
+    """One number of a table: mean and standard error over seeds, and how it is printed.
+
+    `bold` is for a best mean, `beyond` for an efficacy beyond the retrained model's.
+    """
 
     mean: float
     se: float | None
     bold: bool = False
+    beyond: bool = False
 
-    def text(self, plus_minus: str, bold: tuple[str, str]) -> str:
-        """The number with its error; `bold` are the marks before and after a best mean."""
-        tiny = abs(self.mean) < 5e-4 and self.mean != 0
-        number = f"{self.mean:.1e}" if tiny else f"{self.mean:.3f}"
-        number = f"{bold[0]}{number}{bold[1]}" if self.bold else number
-        return number if self.se is None else f"{number} {plus_minus} {self.se:.3f}"
+    def text(self, style: "Style") -> str:
+        number = _number_text(self.mean)
+        number = f"{style.bold[0]}{number}{style.bold[1]}" if self.bold else number
+        number += style.dagger if self.beyond else ""
+        return number if self.se is None else f"{number} {style.plus_minus} {self.se:.3f}"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a format writes errors, the best mean (marks before and after it) and over-unlearning."""
+
+    plus_minus: str
+    bold: tuple[str, str]
+    dagger: str
+
+
+MARKDOWN = Style("±", ("**", "**"), "†")
+HTML = Style("±", ("<b>", "</b>"), "†")
+LATEX = Style(r"$\pm$", (r"\textbf{", "}"), r"$^\dagger$")
+
+
+def _number_text(value: float) -> str:
+    return f"{value:.1e}" if abs(value) < 5e-4 and value != 0 else f"{value:.3f}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A table's row: one method and selection, and an entry (or None) for each metric."""
+    """A table's row: method, selection, share of updated weights, an entry or None a metric."""
 
     method: str
     selection: str
+    share: float | None
     entries: dict[str, Entry | None]
 
     def names(self) -> list[str]:
         return [label(self.method), label(self.selection) if self.selection else ""]
 
-    def texts(self, plus_minus: str, bold: tuple[str, str]) -> list[str]:
-        return [e.text(plus_minus, bold) if e else "" for e in self.entries.values()]
+    def texts(self, style: Style) -> list[str]:
+        """The share and each metric; nothing for what is not there."""
+        share = "" if self.share is None else _number_text(self.share)
+        return [share, *(e.text(style) if e else "" for e in self.entries.values())]
 
 
-def rows_of(summary: pd.DataFrame, layout: Layout, best: Sequence[str] = ()) -> Iterator[Row]:
-    """The table's rows in order of appearance; the best mean of each metric in `best` is bold."""
+def rows_of(
+    summary: pd.DataFrame, layout: Layout, best: Sequence[str] = (), lower: Sequence[str] = ()
+) -> Iterator[Row]:
+    """The table's rows in order of appearance; the best mean of each metric in `best` is bold.
+
+    `lower` are the metrics that are better when they are lower: beyond Retrained is below it.
+    """
+    beyond = beyond_retrained(summary, layout, lower)
     averages = summary[summary["metric"].isin(best) & (summary["selection"] != "")]
     top = averages.loc[averages.groupby(["method", "metric"])["mean"].idxmax()]
     bold = set(top[["method", "selection", "metric"]].itertuples(index=False, name=None))
     for (method, selection), group in summary.groupby(["method", "selection"], sort=False):
         values = {}
         for metric, mean, se in zip(group["metric"], group["mean"], group["se"], strict=True):
-            error = None if pd.isna(se) else se
-            values[metric] = Entry(mean, error, (method, selection, metric) in bold)
-        yield Row(method, selection, {metric: values.get(metric) for metric in metrics_of(layout)})
+            key, error = (method, selection, metric), None if pd.isna(se) else se
+            values[metric] = Entry(mean, error, key in bold, key in beyond)
+        share = group[SHARE].iloc[0] if SHARE in group else None
+        entries = {metric: values.get(metric) for metric in metrics_of(layout)}
+        yield Row(method, selection, None if pd.isna(share) else float(share), entries)
+
+
+def beyond_retrained(
+    summary: pd.DataFrame, layout: Layout, lower: Sequence[str] = ()
+) -> set[tuple[str, str, str]]:
+    """(method, selection, metric) of the efficacies that lie beyond the retrained model's."""
+    retrained = summary[summary["method"] == "retrained"].set_index("metric")
+    marked = set()
+    for row in summary[summary["selection"] != ""].to_dict("records"):
+        metric = row["metric"]
+        if metric not in layout.get(EFFICACY, ()) or metric not in retrained.index:
+            continue
+        other = retrained.loc[metric]
+        errors = [row["se"], row.get("se_rows"), other.get("se_rows")]
+        error = math.hypot(*(0.0 if pd.isna(x) else x for x in errors))
+        gap = (row["mean"] - other["mean"]) * (-1 if metric in lower else 1)
+        if error > 0 and gap > 2 * error:
+            marked.add((row["method"], row["selection"], metric))
+    return marked
 
 
 def metrics_of(layout: Layout) -> list[str]:
@@ -128,49 +203,62 @@ def wide(summary: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     """One row per method and selection; each metric has a mean and a standard-error column."""
     rows = []
     for row in rows_of(summary, layout):
-        line = {"method": row.method, "selection": row.selection}
+        line = {"method": row.method, "selection": row.selection, SHARE: row.share}
         for metric, entry in row.entries.items():
             line |= {metric: entry and entry.mean, f"{metric} SE": entry and entry.se}
         rows.append(line)
     return pd.DataFrame(rows)
 
 
-def markdown(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
+def _is_beyond(rows: Sequence[Row]) -> bool:
+    return any(entry and entry.beyond for row in rows for entry in row.entries.values())
+
+
+def markdown(
+    summary: pd.DataFrame, layout: Layout, best: Sequence[str], lower: Sequence[str] = ()
+) -> str:
     """The table in GitHub's Markdown; mean ± standard error over seeds."""
-    metrics = metrics_of(layout)
+    columns = [SHARE, *metrics_of(layout)]
     lines = [
-        "| Method | Selection | " + " | ".join(metrics) + " |",
-        "|---|---|" + "---:|" * len(metrics),
+        "| Method | Selection | " + " | ".join(columns) + " |",
+        "|---|---|" + "---:|" * len(columns),
     ]
-    for row in rows_of(summary, layout, best):
-        cells = row.names() + row.texts("±", ("**", "**"))
-        lines.append("| " + " | ".join(cells) + " |")
+    rows = list(rows_of(summary, layout, best, lower))
+    lines += ["| " + " | ".join(row.names() + row.texts(MARKDOWN)) + " |" for row in rows]
+    lines += ["", f"{MARKDOWN.dagger} {BEYOND}."] if _is_beyond(rows) else []
     return "\n".join(lines) + "\n"
 
 
-def html(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
+def html(
+    summary: pd.DataFrame, layout: Layout, best: Sequence[str], lower: Sequence[str] = ()
+) -> str:
     """The table as HTML, with a spanning header for each group of metrics."""
     groups = "".join(
         f'<th scope="colgroup" colspan="{len(group)}">{escape.escape(name)}</th>'
         for name, group in layout.items()
     )
-    names = ["Method", "Selection", *metrics_of(layout)]
+    rows = list(rows_of(summary, layout, best, lower))
+    names = ["Method", "Selection", SHARE, *metrics_of(layout)]
     heads = "".join(f'<th scope="col">{escape.escape(name)}</th>' for name in names)
     body = "".join(
         "<tr>"
         + "".join(f'<th scope="row">{escape.escape(name)}</th>' for name in row.names())
-        + "".join(f"<td>{text}</td>" for text in row.texts("±", ("<b>", "</b>")))
+        + "".join(f"<td>{text}</td>" for text in row.texts(HTML))
         + "</tr>"
-        for row in rows_of(summary, layout, best)
+        for row in rows
     )
-    head = f'<tr><th colspan="2"></th>{groups}</tr><tr>{heads}</tr>'
-    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+    head = f'<tr><th colspan="3"></th>{groups}</tr><tr>{heads}</tr>'
+    note = f'<tr><td colspan="{len(names)}">{HTML.dagger} {BEYOND}</td></tr>'
+    foot = f"<tfoot>{note}</tfoot>" if _is_beyond(rows) else ""
+    return f"<table><thead>{head}</thead><tbody>{body}</tbody>{foot}</table>"
 
 
-def latex(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
+def latex(
+    summary: pd.DataFrame, layout: Layout, best: Sequence[str], lower: Sequence[str] = ()
+) -> str:
     """The table as a booktabs tabular: a spanning header a group, and a rule between methods."""
-    metrics = metrics_of(layout)
-    rules, column = [], 3
+    columns = [SHARE, *metrics_of(layout)]
+    rules, column = [], 4
     for group in layout.values():
         rules.append(rf"\cmidrule(lr){{{column}-{column + len(group) - 1}}}")
         column += len(group)
@@ -179,18 +267,21 @@ def latex(summary: pd.DataFrame, layout: Layout, best: Sequence[str]) -> str:
     )
     lines = [
         "% needs \\usepackage{booktabs}; mean $\\pm$ standard error over seeds",
-        r"\begin{tabular}{ll" + "r" * len(metrics) + "}",
+        r"\begin{tabular}{ll" + "r" * len(columns) + "}",
         r"\toprule",
-        rf"& & {header} \\",
+        rf"& & & {header} \\",
         " ".join(rules),
-        "Method & Selection & " + " & ".join(metrics) + r" \\",
+        "Method & Selection & " + " & ".join(columns) + r" \\",
     ]
     previous = None
-    for row in rows_of(summary, layout, best):
+    rows = list(rows_of(summary, layout, best, lower))
+    for row in rows:
         group = row.method if row.selection else "baseline"
         if group != previous:
             lines.append(r"\midrule")
         previous = group
-        cells = row.names() + row.texts(r"$\pm$", (r"\textbf{", "}"))
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+        lines.append(" & ".join(row.names() + row.texts(LATEX)) + r" \\")
+    lines.append(r"\bottomrule")
+    if _is_beyond(rows):
+        lines.append(rf"\multicolumn{{{len(columns) + 2}}}{{l}}{{{LATEX.dagger} {BEYOND}}} \\")
+    return "\n".join([*lines, r"\end{tabular}"]) + "\n"

@@ -1,7 +1,8 @@
 """Table 4: how long the selections take, from the records that the jobs wrote themselves.
 
-Notable: a measurement of this very run, so unlike every other table it differs from run to run; its jobs may have shared
-their machine with others. A warm start's imports are not in it: a job's clock starts when its own code does.
+Notable: it is a measurement, so unlike every other table it differs from run to run. Its jobs may
+have shared their machine with others. A job's clock starts when its own code does, so the imports
+of a warm start do not count.
 """
 
 from pathlib import Path
@@ -14,35 +15,38 @@ STAGES = ("gradients", "activations", "score", "mask")
 
 
 def seconds(manifest: str | Path) -> float:
-    """Wall seconds of the job behind `manifest`. Raises WagleError when its run record is missing, altered or another's."""
+    """Wall-clock seconds of the job behind `manifest`.
+
+    Raises WagleError when its run record is missing, altered, or that of another job.
+    """
     return run_of(Path(manifest))["seconds"]
 
 
-def table(jobs: dict[str, dict[str, list[str]]]) -> pd.DataFrame:
-    """One row a selection: minutes of each stage (mean over its jobs), of the selection in all, and of unlearning.
+def table(manifests: dict[str, dict[str, list[str]]]) -> pd.DataFrame:
+    """One row per selection: minutes of each stage, of all stages together, and of unlearning.
 
-    `jobs` maps selection -> stage (STAGES or unlearn) -> manifests. A mask needs one job of each of its stages, WAGLE two
-    gradients, so the means of stages add up, gradients counted once per side.
+    `manifests` maps selection -> stage (STAGES or unlearn) -> paths of manifests. A stage's time is
+    the mean over its jobs. WAGLE needs two gradients, so the means of both sides are added.
     """
     rows = []
-    for selection, stages in jobs.items():
+    for selection, stages in manifests.items():
         row: dict = {"selection": selection}
         for stage in STAGES:
             sides: dict[str, list[float]] = {}
             for path in stages.get(stage, []):
-                sides.setdefault(
-                    str(Path(path).parents[1]) if stage == "gradients" else "", []
-                ).append(seconds(path))
-            row[f"{stage} (min)"] = (
-                sum(sum(x) / len(x) for x in sides.values()) / 60 if sides else None
-            )
-        found = [row[f"{stage} (min)"] for stage in STAGES if row[f"{stage} (min)"] is not None]
-        row["selection in all (min)"] = sum(found) if found else None
-        took = pd.Series([seconds(path) / 60 for path in stages["unlearn"]])
+                side = str(Path(path).parents[1]) if stage == "gradients" else ""
+                sides.setdefault(side, []).append(seconds(path))
+            means = [sum(side) / len(side) for side in sides.values()]
+            row[f"{stage} (min)"] = sum(means) / 60 if means else None
+        minutes = [
+            value for name, value in row.items() if name != "selection" and value is not None
+        ]
+        row["selection in all (min)"] = sum(minutes) if minutes else None
+        unlearning = pd.Series([seconds(path) / 60 for path in stages["unlearn"]])
         row |= {
-            "unlearning (min)": took.mean(),
-            "unlearning SE": took.sem() if len(took) > 1 else None,
-            "runs": len(took),
+            "unlearning (min)": unlearning.mean(),
+            "unlearning SE": unlearning.sem() if len(unlearning) > 1 else None,
+            "runs": len(unlearning),
         }
         rows.append(row)
     return pd.DataFrame(rows)

@@ -1,6 +1,6 @@
-"""Files that belong to the library but are no code: claims, published cells, harness tasks, the report's template.
+"""Files of the library that are no code: claims, published cells, harness tasks, templates.
 
-They lie in wagle/assets/ and are installed with the package, so that what reads them works from any folder.
+They lie in wagle/assets/ and are installed with the package, so what reads them works anywhere.
 """
 
 from pathlib import Path
@@ -11,7 +11,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "assets"
 
 
 def path(name: str, what: str = "file of the library") -> Path:
-    """Where the asset `name` lies, such as `harness/mmlu.yaml`. Raises WagleError that says which others there are."""
+    """Where the asset `name` lies, such as `harness/mmlu.yaml`.
+
+    Raises WagleError, which names the others, where there is none.
+    """
     found = FOLDER / name
     if not found.is_file():
         known = sorted(file.stem for file in found.parent.glob("*" + found.suffix))

@@ -61,10 +61,10 @@ def json_text(value) -> str:
 
 def write_json(path: Path, value) -> None:
     """Write `value` as `json_text` gives it, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json_text(value), encoding="utf-8")
-    flush(part)
-    os.replace(part, path)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json_text(value), encoding="utf-8")
+    flush(temporary)
+    os.replace(temporary, path)
 
 
 def read_json(path: str | Path, *, limit: int = RECORD_LIMIT, strict: bool = True):
@@ -109,4 +109,4 @@ def is_inside(name) -> bool:
     """Is `name` a relative path, without `.` and `..`, that stays below its folder?"""
     if not isinstance(name, str) or not name or "\\" in name or not name.isprintable():
         return False
-    return all(part not in ("", ".", "..") for part in name.split("/"))
+    return all(component not in ("", ".", "..") for component in name.split("/"))

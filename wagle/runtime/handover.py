@@ -1,6 +1,7 @@
-"""What a run hands to its jobs through the environment: the workflow's folder, names, fingerprints, the import path.
+"""What a run hands to its jobs through the environment: folder, names, fingerprints, import path.
 
-The first process of a run notes it when it reads the rules (rules/common.smk); a job, on whatever machine, inherits it.
+The first process of a run notes it when it reads the rules (rules/common.smk). A job inherits it,
+on whatever machine.
 Standard library only, for every Snakemake process imports this file.
 """
 
@@ -15,23 +16,23 @@ WORKFLOW, RULES, FINGERPRINT = "WAGLE_WORKFLOW", "WAGLE_RULES", "WAGLE_FINGERPRI
 
 
 def begin(folder: str, renaming: str = "*") -> None:
-    """Note the workflow's `folder` and the pattern by which a workflow that includes it renames its rules."""
+    """Note the workflow's `folder`, and how a workflow that includes it renames its rules."""
     os.environ[WORKFLOW] = folder
     os.environ[RULES] = " ".join(sorted({*os.environ.get(RULES, "").split(), renaming}))
-    # Local runs start small jobs in a warm process (wagle/runtime/warm.py). On a cluster each job, in a group too, is a
-    # job step of its own, which would end such a process with itself.
+    # Local runs start small jobs in a warm process (wagle/runtime/warm.py). On a cluster each job,
+    # in a group too, is a job step of its own, which would end such a process with itself.
     os.environ.setdefault("WAGLE_WARM", str(os.getpid()))
-    if (
-        "site-packages" not in ROOT.parts
-    ):  # a job with an environment of its own (--sdm conda) imports this library
+    # With --sdm conda a job has an environment of its own, and this library is not installed there.
+    if "site-packages" not in ROOT.parts:
         paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*filter(None, paths), str(ROOT)]))
 
 
 def workflow_folder() -> Path:
-    """The folder of Snakefile, rules/ and workflow/scripts: the run's own, else this checkout, else the current folder.
+    """The folder of Snakefile, rules/ and workflow/scripts.
 
-    Raises WagleError where there is none, such as for an installed wagle outside a checkout.
+    The run's own, else this checkout, else the current folder. Raises WagleError without any, as
+    for an installed wagle outside a checkout.
     """
     if named := os.environ.get(WORKFLOW):
         return Path(named)
@@ -46,7 +47,7 @@ def workflow_folder() -> Path:
 
 
 def own_name(rule: str) -> str:
-    """The rule's name in this workflow, where one that includes it renamed it (`use rule * from wagle as wagle_*`)."""
+    """The rule's name here, where a workflow that includes this one renamed it (`as wagle_*`)."""
     for pattern in sorted(os.environ.get(RULES, "").split(), key=len, reverse=True):
         before, _, after = pattern.partition("*")
         if rule.startswith(before) and rule.endswith(after):

@@ -1,14 +1,16 @@
 """What a job's result depends on besides its input files: code and config, as short strings.
 
-Snakemake sees a changed parameter, but neither a changed import of a script nor a changed nested config block. So each
-rule carries `code_identity(...)`, a hash over the syntax trees of the script and of every project module that it
-reaches through static imports, and `canonical(block)`, one JSON text with sorted keys for each config block that it
-reads. Comments, docstrings, formatting, time stamps and fresh clones change neither.
+Snakemake sees a changed parameter. It sees neither a changed import of a script nor a changed
+nested config block. So each rule carries two strings. `code_identity(...)` is a hash over the
+syntax trees of the script and of every project module that it reaches through static imports.
+`canonical(block)` is one JSON text with sorted keys for each config block that the rule reads.
+Comments, docstrings, formatting, time stamps and fresh clones change neither.
 
-Notable: modules loaded by name (a score, an objective) are not static imports, and files of wagle/assets/ are no modules;
-a rule names both as further roots. Scripts lie in the workflow's folder, which is not where an installed library lies.
-Left out: packages from outside the project; their versions are part of each job's run record instead.
-Standard library only, for every Snakemake process imports this file.
+Notable: modules loaded by name (a score, an objective) are not static imports, and files of
+wagle/assets/ are no modules, so a rule names both as further roots. Scripts lie in the workflow's
+folder, which is not where an installed library lies. Standard library only, because every Snakemake
+process imports this file.
+Left out: packages from outside the project. Their versions are in each job's run record.
 """
 
 import ast
@@ -23,22 +25,26 @@ from wagle.runtime.handover import PACKAGE, ROOT, workflow_folder
 
 
 def canonical(value) -> str:
-    """JSON text of `value` with sorted keys: equal configs give equal strings whatever their key order."""
+    """JSON text of `value` with sorted keys: equal for equal configs, whatever their key order."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
 def _outside() -> list[Path]:
-    """Folders in which a user's own modules may lie: the current one and the import path, without installed packages."""
+    """Folders in which a user's own modules may lie.
+
+    They are the current folder and the import path, without installed packages.
+    """
     named = [Path(p) for p in sys.path if p and "site-packages" not in p and "lib/python" not in p]
     return [Path.cwd(), *named]
 
 
 def module_file(module: str) -> Path | None:
-    """Path of a project module such as `wagle.attribution.topk`, or of a user's module on the import path; None if there is none.
+    """Path of a module of the project, such as `wagle.attribution.topk`, or of the user's.
 
-    Only plain source files count. Installed packages other than wagle itself (anything under site-packages) give None.
+    A user's module lies on the import path. None where there is no source file, and for installed
+    packages other than wagle itself (anything under site-packages).
     """
     parts = module.split(".")
     for root in [ROOT] if parts[0] == PACKAGE.name else _outside():
@@ -51,7 +57,7 @@ def module_file(module: str) -> Path | None:
 
 @functools.cache
 def _tree(path: Path) -> ast.Module:
-    """The syntax tree of a file, docstrings dropped (comments and formatting are not part of a tree)."""
+    """The syntax tree of a file without docstrings; it has no comments and no formatting."""
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
@@ -87,17 +93,16 @@ def _imports(path: Path) -> tuple[str, ...]:
                 package = path.relative_to(root).parts[: -node.level]
                 base = ".".join([*package, *([base] if base else [])])
             names.add(base)
-            names.update(
-                f"{base}.{alias.name}" for alias in node.names
-            )  # `from wagle import topk` names a module
+            # `from wagle import topk` names a module.
+            names.update(f"{base}.{alias.name}" for alias in node.names)
     return tuple(sorted(names))
 
 
 def closure(*roots: str) -> dict[str, Path]:
     """Project files reachable by static imports from `roots`, by name.
 
-    A root is a module's name, a script's path in the workflow's folder, or a path of package data such as
-    wagle/assets/report.html.j2.
+    A root is a module's name, a script's path in the workflow's folder, or a path of package data
+    such as wagle/assets/report.html.j2. Raises WagleError when a root does not exist.
     """
     found: dict[str, Path] = {}
     pending = list(roots)
@@ -125,9 +130,10 @@ def _file(name: str) -> Path:
 
 @functools.cache
 def code_identity(*roots: str) -> str:
-    """`<sha256>:<root>,<root>...` over the code that `roots` reach; the roots stay readable so a job can check itself.
+    """`<sha256>:<root>,<root>...`, the hash over the code that `roots` reach.
 
-    Raises WagleError when a root does not exist or does not parse.
+    The roots stay readable, so that a job can check itself. Raises WagleError when a root does not
+    exist or does not parse.
     """
     text = "\n".join(f"{name} {_digest(path)}" for name, path in sorted(closure(*roots).items()))
     return hashlib.sha256(text.encode()).hexdigest() + ":" + ",".join(roots)
@@ -145,7 +151,11 @@ def check_code_identity(identity: str) -> None:
 
 
 def constant(module: str, name: str, default=None):
-    """The literal value of a module-level constant, read without importing the module (its imports may be heavy)."""
+    """The literal value of a module-level constant; `default` where the module has none.
+
+    The module is not imported, because its own imports may be heavy. Raises WagleError when there
+    is no such module.
+    """
     path = module_file(module)
     if path is None:
         raise WagleError(
@@ -160,7 +170,10 @@ def constant(module: str, name: str, default=None):
 
 
 def keyword_options(module: str, function: str) -> tuple[str, ...]:
-    """Names of the keyword-only parameters of `function` in `module`: the options that a config may set."""
+    """Names of the keyword-only parameters of `function` in `module`.
+
+    They are the options that a config may set. Raises WagleError when there is no such function.
+    """
     path = module_file(module)
     if path is None:
         raise WagleError(
@@ -184,9 +197,10 @@ def _project_digest(hosted: bool) -> str:
 
 
 def fingerprint(config: dict, *modules: str, hosted: bool = False) -> str:
-    """One hash over a config, all of the project's code and outside `modules`: equal for the jobs of a run that nobody edited.
+    """One hash over a config, all of the project's code, and `modules` from outside.
 
-    Nobody edits the workflow's own files where they are `hosted`, and not all of them are at hand.
+    It is equal for all jobs of a run unless somebody edits one of these. The workflow's own files
+    do not count where they are `hosted`: nobody edits them there, and some are absent.
     """
     return hashlib.sha256(
         (canonical(config) + _project_digest(hosted) + code_identity(*modules)).encode()

@@ -117,7 +117,9 @@ def _logged(log: str | None):
     sys.stdout.flush()
     sys.stderr.flush()
     with open(log, "w", encoding="utf-8") as file:
-        terminal = os.dup(2)
+        # where the run's console prints causes from the logs (wagle/runtime/console.py), once is enough
+        told = os.environ.get("WAGLE_CONSOLE") == "on"
+        terminal = os.open(os.devnull, os.O_WRONLY) if told else os.dup(2)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
@@ -162,8 +164,8 @@ def recorded(job):
             identity.check_code_identity(params["code"])
         be_deterministic()
         inputs = check_inputs([path for path in flat_paths(job.input) if path != gate])
-        part = {name: path.with_name(path.name + ".part") for name, path in outputs.items()}
-        for path in part.values():
+        temporary = {name: path.with_name(path.name + ".part") for name, path in outputs.items()}
+        for path in temporary.values():
             path.parent.mkdir(parents=True, exist_ok=True)
             remove(path)
         raw = {
@@ -171,10 +173,10 @@ def recorded(job):
         }
         resume = base / "resume.part"
         same_run = hashlib.sha256(identity.canonical([params, inputs]).encode()).hexdigest()
-        yield SimpleNamespace(**part, resume=resume, identity=same_run)
+        yield SimpleNamespace(**temporary, resume=resume, identity=same_run)
 
         listed = {}
-        for name, path in part.items():
+        for name, path in temporary.items():
             if not path.exists():
                 raise WagleError(
                     f"rule {job.rule} wrote no output {name!r} ({path})", do="report this defect"
@@ -200,7 +202,7 @@ def recorded(job):
             "params": params,
         }
         remove(manifest_path)
-        for name, path in part.items():
+        for name, path in temporary.items():
             remove(outputs[name])
             os.replace(path, outputs[name])
         run = {

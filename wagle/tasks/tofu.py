@@ -7,7 +7,11 @@ the paper's text, its code, TOFU's own and open-unlearning's (docs/metrics.md).
 from wagle.evaluation.names import EFFICACY, UTILITY
 from wagle.experiment.tasks import Task
 
-PAPER = {"Unlearning efficacy": [*EFFICACY, "UE Avg"], "Utility": [*UTILITY, "UT Avg"]}
+# FQ is a p value; the KS statistic beside it is the distance that FQ tests. Averages are the paper's.
+PAPER = {
+    "Unlearning efficacy": ["FQ", "KS", *EFFICACY[1:], "UE Avg", "extraction strength"],
+    "Utility": [*UTILITY, "UT Avg"],
+}
 TOFU = {
     "Forgetting": ["forget quality", "forget truth ratio", "forget probability", "forget Rouge-L"],
     "Memorization": ["exact memorization", "extraction strength"],
@@ -36,11 +40,13 @@ TASK = Task(
     needs_retrained=True,
     published="table1-tofu.csv",
     best=("UE Avg", "UT Avg", "model utility"),
+    lower_is_better=("extraction strength",),
+    beside=("KS", "extraction strength"),
 )
 
 
 def metrics(logs: dict, protocol: str) -> dict[str, dict]:
-    """{metric: {value, se, n, rows?}} from `logs`: scores, generations, and the reference's scores."""
+    """{metric: {value, se, n, rows?}} from `logs`: scores, generations, the reference's scores."""
     from wagle.evaluation import protocols
 
     return protocols.evaluate(protocol, logs["scores"], logs["generations"], logs["reference"])

@@ -72,6 +72,7 @@ def unlearn_files(
     encoding: dict,
     adapters: dict | None = None,
     least_moved: float,
+    evaluation_precision: str = "fp32",
     checkpoint: str,
     log: str,
     moved: str,
@@ -84,7 +85,7 @@ def unlearn_files(
     mask: a mask file; None trains all weights, or the adapters.
     objective, objective_options: arguments of load_objective().
     training: a config block of TrainingOptions.
-    encoding, adapters, least_moved: as in unlearn().
+    encoding, adapters, least_moved, evaluation_precision: as in unlearn().
     checkpoint, log, moved: what is written: a model folder, a JSON line per step, the record.
     resume, identity: folder of a killed run's state, and whose state counts.
 
@@ -107,6 +108,7 @@ def unlearn_files(
         checkpoint=target,
         encoding=encoding,
         least_moved=least_moved,
+        evaluation_precision=evaluation_precision,
         masks=dict(masks.load(mask)) if mask else None,
         adapters=adapters,
         log=Path(log),

@@ -32,10 +32,10 @@ def make_steps(
     """The optimizer steps of a run over `forget` forget rows and `retain` retain rows.
 
     The forget rows are reshuffled each epoch. Each is paired with one retain row that is sampled at
-    random; with `retain` = 0, as in fine-tuning, there are no pairs. A step has `batch_size` forget
-    rows, the last one of an epoch may have fewer. An epoch draws no retain row twice where there
-    are enough of them, unless `retain_with_replacement` draws each by itself. The run has `epochs` epochs, or exactly `steps`
-    steps where that is set, with as many epochs as these need.
+    random; with `retain` = 0, as in fine-tuning, there are no pairs. An epoch draws no retain row
+    twice where there are enough of them, unless `retain_with_replacement` draws each by itself. A
+    step has `batch_size` forget rows, the last one of an epoch may have fewer. The run has `epochs`
+    epochs, or exactly `steps` steps where that is set, with as many epochs as these need.
 
     Raises WagleError when a count is below 1.
     """

@@ -10,7 +10,6 @@ it, and the record says so.
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +23,18 @@ from wagle.model import tensors
 from wagle.model.adapters import add_adapters, merge
 from wagle.model.losses import RowLoss, answer_loss
 from wagle.training.loop import TrainingData, fit
+from wagle.training.movement import (
+    FactorRange,
+    check_trained,
+    count_trained,
+    decay_alone,
+    decay_bounds,
+    outside,
+)
 from wagle.training.objective import Objective
 from wagle.training.optimizers import norms_and_biases, weight_precision
 from wagle.training.options import TrainingOptions
 from wagle.training.resume import ResumeFolder
-from wagle.training.schedule import learning_rate
 from wagle.training.shards import Shards, gather
 
 BIT_VIEWS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per element
@@ -92,31 +98,17 @@ def reference_losses(
 
 @dataclass(frozen=True)
 class FrozenDecay:
-    """What weight decay alone makes of frozen weights in a run.
+    """Weight decay of frozen weights: what it may make of them, and the parameters that it spares.
 
-    factor: product of a weight's factors over the steps.
-    steps: number of steps, each of which may round.
-    exempt: names of the parameters without decay.
+    A weight keeps its sign. It lies between the two multiples of itself that `factors` gives.
     """
 
-    factor: float
-    steps: int
-    exempt: frozenset[str]
+    factors: FactorRange
+    exempt: frozenset[str] = frozenset()
 
-    def explains(self, name: str, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-        """Which weights `after` of parameter `name` are the weights `before`, decayed.
-
-        A weight keeps its sign and never grows. It is no smaller than the factors make it and a
-        rounding at each step, which in bf16 may be as large as the decay itself.
-        """
-        if name in self.exempt:
-            return before == after
-        info = torch.finfo(after.dtype)
-        least_factor = max(0.0, self.factor - (self.steps + 2) * info.eps)
-        before, after = before.float(), after.float()
-        least = before.abs() * least_factor - self.steps * info.tiny
-        has_shrunk = (after.abs() <= before.abs()) & (after.abs() >= least)
-        return has_shrunk & (torch.signbit(before) == torch.signbit(after))
+    def of(self, name: str) -> FactorRange:
+        """The range of parameter `name`."""
+        return FactorRange(1.0, 1.0) if name in self.exempt else self.factors
 
 
 def count_moved(
@@ -128,7 +120,7 @@ def count_moved(
     """Compare `model` with `checkpoint` bit by bit, in the model's own dtype.
 
     Without `masks` (name -> bool) all weights count as selected. With `decay` frozen weights may
-    differ as it explains.
+    differ as it says.
 
     Raises WagleError when a frozen weight moved otherwise.
     """
@@ -147,8 +139,8 @@ def count_moved(
         if decay is None:
             unexplained += int(changed.sum())
         else:
-            explained = decay.explains(name, before.to(after.dtype)[changed], after[changed])
-            unexplained += int((~explained).sum())
+            old, new = before.to(after.dtype)[changed], after[changed]
+            unexplained += int(outside(old, new, decay.of(name)).sum())
     if unexplained:
         raise WagleError(
             f"{unexplained} frozen weights changed",
@@ -156,31 +148,6 @@ def count_moved(
             "report this defect",
         )
     return MovedWeights(selected, selected_moved, frozen, frozen_moved)
-
-
-def frozen_decay(model, options: TrainingOptions, steps: int) -> FrozenDecay:
-    """What `decay_frozen` makes of frozen weights in a run of `steps` steps."""
-    rates = (learning_rate(n, steps, options.lr, options.warmup) for n in range(steps))
-    return FrozenDecay(
-        factor=math.prod(1 - lr * options.weight_decay for lr in rates),
-        steps=steps,
-        exempt=norms_and_biases(model) if options.decay_exempt else frozenset(),
-    )
-
-
-def check_moved(moved: MovedWeights, least_share: float, options: TrainingOptions) -> None:
-    """Raise WagleError when less than `least_share` of the selected weights moved.
-
-    Such a run has trained nothing: its updates were smaller than the weights' precision.
-    """
-    if moved.share_moved < least_share:
-        raise WagleError(
-            f"only {moved.share_moved:.2%} of the selected weights moved "
-            f"(precision {options.precision}, learning rate {options.lr:g})",
-            f"at least {least_share:.0%}",
-            "use precision fp32 or a higher learning rate; "
-            "to study the effect itself, set unlearning.least_moved to 0",
-        )
 
 
 def unlearn(
@@ -193,6 +160,7 @@ def unlearn(
     checkpoint: str | Path,
     encoding: dict,
     least_moved: float,
+    evaluation_precision: str = "fp32",
     masks: dict[str, torch.Tensor] | None = None,
     adapters: dict | None = None,
     log: Path | None = None,
@@ -202,7 +170,9 @@ def unlearn(
 
     checkpoint: the folder that `model` was loaded from, to which the result is compared.
     encoding: keyword arguments of encode_rows().
-    least_moved: share of the selected weights that must move, in [0, 1].
+    least_moved: share of the selected weights that must move by more than weight decay alone, in
+        [0, 1].
+    evaluation_precision: fp32 or bf16, what evaluation rounds the weights to.
     masks: selected weights by parameter name, boolean tensors of the parameters' shapes.
     adapters: keyword arguments of add_adapters(), for LoRA instead of masks.
     log, resume: as in fit().
@@ -231,9 +201,6 @@ def unlearn(
         log=log,
         resume=resume,
     )
-    decay = None
-    if options.decay_frozen and adapters is None:  # what adapters stand on gets no decay
-        decay = frozen_decay(model, options, summary.steps)
     if adapters is not None:
         model, adapted = merge(model)
         masks = {
@@ -243,16 +210,26 @@ def unlearn(
     model = gather(model, checkpoint, weight_precision(options.precision))
     if model is None:
         return Unlearned(None, {})
-    moved = count_moved(model, checkpoint, masks, decay)
-    check_moved(moved, least_moved, options)
+    decay = FactorRange(1.0, 1.0) if adapters is not None else decay_alone(options, summary.steps)
+    exempt = norms_and_biases(model) if options.decay_exempt else frozenset()
+    # what adapters stand on gets no decay
+    frozen_decay = None
+    if options.decay_frozen and adapters is None:
+        frozen_decay = FrozenDecay(decay_bounds(options, summary.steps), exempt)
+    moved = count_moved(model, checkpoint, masks, frozen_decay)
+    trained = count_trained(model, checkpoint, masks, decay, evaluation_precision, exempt)
+    check_trained(trained, least_moved, options)
     record = dataclasses.asdict(moved) | {
         "share_moved": moved.share_moved,
+        "trained": trained.trained,
+        "share_trained": trained.share_trained,
+        "evaluation_precision": evaluation_precision,
         "steps": summary.steps,
         "precision": options.precision,
         "lr": options.lr,
     }
-    if decay is not None:
-        record["frozen_decay_factor"] = decay.factor
+    if frozen_decay is not None:
+        record["frozen_factors"] = [frozen_decay.factors.low, frozen_decay.factors.high]
     return Unlearned(model, record)
 
 

@@ -16,7 +16,7 @@ from wagle.data.rows import read_rows
 from wagle.model import checkpoints, tensors
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
     options = params["attribution"]
@@ -29,4 +29,4 @@ with recorded(snakemake) as part:
     norms = feature_norms(model, encoded, tokenizer.pad_token_id, options["token_budget"])
     shapes = {name: list(norm.shape) for name, norm in norms.items()}
     metadata = {"rows": str(len(picks))}
-    tensors.write(part.activations, shapes, torch.float32, norms.items(), metadata)
+    tensors.write(outputs.activations, shapes, torch.float32, norms.items(), metadata)

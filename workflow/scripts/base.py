@@ -22,7 +22,7 @@ def rows_of(roles):
     return [row for role in roles for row in read_rows(snakemake.input[f"{role}_rows"])]
 
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
     spec = params["base"]
@@ -37,7 +37,7 @@ with recorded(snakemake) as part:
             rows_of(spec["pretrain"]["roles"]),
             TrainingOptions.from_config(options),
             encoding=params["encoding"],
-            resume=ResumeFolder(part.resume, part.identity),
+            resume=ResumeFolder(outputs.resume, outputs.identity),
         )
         print(json.dumps(dataclasses.asdict(summary)))
-    checkpoints.save(model, tokenizer, part.checkpoint)
+    checkpoints.save(model, tokenizer, outputs.checkpoint)

@@ -12,7 +12,7 @@ from wagle.evaluation.generation import tasks
 from wagle.model import embedding, tensors
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     splits = {
         "forget_perturbed": read_rows(snakemake.input.forget_perturbed_rows),
@@ -22,4 +22,4 @@ with recorded(snakemake) as part:
     embedder = embedding.load(snakemake.input.embedder)
     vectors = torch.from_numpy(embedding.embed(embedder, texts))
     shapes = {"vectors": list(vectors.shape)}
-    tensors.write(part.vectors, shapes, torch.float32, [("vectors", vectors)])
+    tensors.write(outputs.vectors, shapes, torch.float32, [("vectors", vectors)])

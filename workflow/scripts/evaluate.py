@@ -14,7 +14,7 @@ from wagle.evaluation import generation, scoring
 from wagle.model import checkpoints, embedding, tensors
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
     template, scoring_options = params["template"], params["scoring"]
@@ -30,7 +30,7 @@ with recorded(snakemake) as part:
         max_length=params["max_length"],
         **scoring_options,
     )
-    scoring.write_log(part.tokens, log)
+    scoring.write_log(outputs.tokens, log)
     entries = generation.tasks(splits)
     questions = [entry["question"] for entry in entries]
     answers = generation.answers(
@@ -41,4 +41,4 @@ with recorded(snakemake) as part:
     _, vectors = next(tensors.stream(snakemake.input.candidates, ["vectors"]))
     embedder = embedding.load(snakemake.input.embedder)
     embedding.add_similarities(entries, embedder, vectors.numpy())
-    write_rows(part.generations, entries)
+    write_rows(outputs.generations, entries)

@@ -17,12 +17,12 @@ from wagle.model import checkpoints
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     params, inputs = json.loads(snakemake.params.config), dict(snakemake.input.items())
     options = params["evaluation"]
-    asked = options["generation"]
-    roles, limit = asked.pop("roles", []), asked.pop("rows", None)
+    decoding = options["generation"]
+    roles, limit = decoding.pop("roles", []), decoding.pop("rows", None)
     splits = {role: read_rows(inputs[f"{role}_rows"]) for role in roles}
     precision = options.get("harness", {}).pop("precision", "fp32")
     model = checkpoints.load(inputs["model"], precision)
@@ -40,7 +40,9 @@ with recorded(snakemake) as part:
         benchmarks["perplexity"] = perplexity(model, tokenizer, texts, **options["perplexity"])
     entries = suites.prompts(splits, roles, limit)
     questions = [entry["question"] for entry in entries]
-    answers = generation.answers(model, tokenizer, questions, template=params["template"], **asked)
+    answers = generation.answers(
+        model, tokenizer, questions, template=params["template"], **decoding
+    )
     for entry, answer in zip(entries, answers, strict=True):
         entry["generated"] = answer
     if "classifier" in inputs:
@@ -48,5 +50,5 @@ with recorded(snakemake) as part:
         scores = toxicity.scores(Path(inputs["classifier"]), answers, embedder)
         for entry, score in zip(entries, scores, strict=True):
             entry["toxicity"] = float(score)
-    write_json(part.benchmarks, benchmarks)
-    write_rows(part.generations, entries)
+    write_json(outputs.benchmarks, benchmarks)
+    write_rows(outputs.generations, entries)

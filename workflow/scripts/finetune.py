@@ -17,7 +17,7 @@ from wagle.runtime.job import recorded
 from wagle.training import launch
 from wagle.training.entry import finetune_files
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     spec, params = json.loads(snakemake.params.source), json.loads(snakemake.params.config)
     if spec["source"] == "finetune":
@@ -29,10 +29,10 @@ with recorded(snakemake) as part:
             "training": training,
             "encoding": params["encoding"],
             "adapters": adapters,
-            "out": str(part.checkpoint),
-            "resume": str(part.resume),
-            "identity": part.identity,
+            "out": str(outputs.checkpoint),
+            "resume": str(outputs.resume),
+            "identity": outputs.identity,
         }
         launch.run(finetune_files, job, 1 if adapters else snakemake.resources.gpu)
     else:
-        checkpoints.save(*checkpoints.obtain(spec, [], 0), part.checkpoint)
+        checkpoints.save(*checkpoints.obtain(spec, [], 0), outputs.checkpoint)

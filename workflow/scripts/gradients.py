@@ -1,4 +1,4 @@
-"""Gradient of the forget loss, or of the retain loss on rows drawn at random, one per forget row."""
+"""Gradient of the forget loss, or of the retain loss on as many rows drawn at random."""
 
 # ruff: noqa: E402
 from wagle.runtime.warm import hand_over
@@ -17,7 +17,7 @@ from wagle.model import checkpoints, tensors
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
     options, attribution = params["attribution"], snakemake.config["attribution"]
@@ -49,6 +49,6 @@ with recorded(snakemake) as part:
     norm = float(torch.stack([g.double().square().sum() for g in sums.values()]).sum().sqrt())
     shapes = {name: list(gradient.shape) for name, gradient in sums.items()}
     metadata = {"reduction": options["reduction"], "rows": str(len(rows))}
-    tensors.write(part.gradients, shapes, torch.float32, sums.items(), metadata)
+    tensors.write(outputs.gradients, shapes, torch.float32, sums.items(), metadata)
     stats = {"rows": len(rows), "loss": loss, "norm": norm, "reduction": options["reduction"]}
-    write_json(part.stats, stats)
+    write_json(outputs.stats, stats)

@@ -23,7 +23,7 @@ def recorded_hashes(path):
     ]
 
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     scores, checkpoint = snakemake.input.scores, snakemake.input.model
     selection, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
@@ -36,5 +36,5 @@ with recorded(snakemake) as part:
     if snakemake.params.variant:  # labels and habits other than the plain ones
         origin["variant"] = snakemake.params.variant
     ratio, select = float(snakemake.wildcards.ratio), snakemake.params.select
-    [density] = write_masks([part.mask], scores, checkpoint, [ratio], select, origin)
-    pd.DataFrame(density).to_csv(part.density, index=False)
+    [density] = write_masks([outputs.mask], scores, checkpoint, [ratio], select, origin)
+    pd.DataFrame(density).to_csv(outputs.density, index=False)

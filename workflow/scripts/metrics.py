@@ -25,7 +25,7 @@ READERS = {
     "benchmarks": ("benchmarks", read_benchmarks),
 }
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     task = tasks.load(snakemake.params.task)
     logs = {
         READERS[name][0]: READERS[name][1](path)
@@ -36,5 +36,5 @@ with recorded(snakemake) as part:
     results = {name: task.metrics(logs, name) for name in names}
     summary = {name: protocols.without_rows(result) for name, result in results.items()}
     rows = {name: protocols.only_rows(result) for name, result in results.items()}
-    write_json(part.metrics, summary)
-    write_json(part.rows, rows)
+    write_json(outputs.metrics, summary)
+    write_json(outputs.rows, rows)

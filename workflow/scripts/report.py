@@ -14,7 +14,7 @@ from wagle.experiment import tasks
 from wagle.reporting import report
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     about, inputs = json.loads(snakemake.params.about), dict(snakemake.input.items())
     examples = [pd.read_csv(inputs[n]) for n in ("examples", "refusals") if n in inputs]
     page = report.page(
@@ -27,4 +27,4 @@ with recorded(snakemake) as part:
         examples=examples,
         figures=[Path(path).read_text(encoding="utf-8") for path in inputs["figures"]],
     )
-    part.report.write_text(page, encoding="utf-8")
+    outputs.report.write_text(page, encoding="utf-8")

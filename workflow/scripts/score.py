@@ -13,18 +13,18 @@ from wagle.attribution.attribution import write_scores
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     names = ("forget", "retain", "activations")
     files = {name: path for name, path in snakemake.input.items() if name in names}
     _, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
     options = json.loads(snakemake.params.options) | ({"gamma": float(gamma)} if gamma else {})
     stats = write_scores(
-        part.scores,
+        outputs.scores,
         snakemake.params.implementation,
         snakemake.input.model,
         files,
         options=options,
         seed=snakemake.params.seed,
     )
-    write_json(part.stats, stats)
+    write_json(outputs.stats, stats)

@@ -11,9 +11,9 @@ from wagle.data.rows import write_rows
 from wagle.data.sources import load_split
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     params, config = json.loads(snakemake.params.data), snakemake.config
     role = params["role"]
     rows = load_split(role, params["spec"], config["data"], config["data_dir"])
-    write_rows(part.rows, rows)
+    write_rows(outputs.rows, rows)
     print(f"{role}: {len(rows)} rows from {params['sources']}")

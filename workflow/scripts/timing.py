@@ -10,9 +10,9 @@ import json
 from wagle.reporting import frames, timing
 from wagle.runtime.job import recorded
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     table = timing.table(json.loads(snakemake.params.jobs))
     table["selection"] = table["selection"].map(frames.label)
-    table.to_csv(part.table, index=False)
-    part.markdown.write_text(frames.markdown(table), encoding="utf-8")
-    part.latex.write_text(frames.latex(table), encoding="utf-8")
+    table.to_csv(outputs.table, index=False)
+    outputs.markdown.write_text(frames.markdown(table), encoding="utf-8")
+    outputs.latex.write_text(frames.latex(table), encoding="utf-8")

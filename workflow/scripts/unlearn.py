@@ -14,7 +14,7 @@ from wagle.runtime.job import recorded
 from wagle.training import launch
 from wagle.training.entry import unlearn_files
 
-with recorded(snakemake) as part:
+with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     cell, params = Cell.parse(snakemake.wildcards.cell), json.loads(snakemake.params.config)
     inputs, lora = dict(snakemake.input.items()), cell.selection == "lora"
@@ -30,10 +30,11 @@ with recorded(snakemake) as part:
         "encoding": params["encoding"],
         "adapters": params["adapters"] if lora else None,
         "least_moved": params["least_moved"],
-        "checkpoint": str(part.checkpoint),
-        "log": str(part.log),
-        "moved": str(part.moved),
-        "resume": str(part.resume),
-        "identity": part.identity,
+        "evaluation_precision": params["evaluation_precision"],
+        "checkpoint": str(outputs.checkpoint),
+        "log": str(outputs.log),
+        "moved": str(outputs.moved),
+        "resume": str(outputs.resume),
+        "identity": outputs.identity,
     }
     launch.run(unlearn_files, job, 1 if lora else snakemake.resources.gpu)
