@@ -18,6 +18,7 @@ from wagle.experiment import (
     settings,
     splits,
     tasks,
+    templates,
 )
 from wagle.runtime import handover, identity
 from wagle.runtime.identity import canonical
@@ -41,6 +42,7 @@ SPLITS = sorted(config["data"]["splits"])
 METHODS, SELECTIONS, FIGURES = config["methods"], config["selections"], config["figures"]
 PROTOCOLS = config["evaluation"]["protocols"]
 CLASSIFIER = config["evaluation"].get("classifier")
+EVALUATIONS, OTHER_TEMPLATES = templates.folders(config), templates.others(config)
 KEPT = [
     cell.id for cell in CELLS for pattern in config["keep"] if fnmatch.fnmatch(cell.id, pattern)
 ]
@@ -181,8 +183,9 @@ def is_finetuned(wildcards):
 
 
 def training_roles(model):
-    """Splits that a model is tuned on, in order: the target on everything, the retrained one on what stays."""
+    """Splits that a model is tuned on, in order: its own, or all for the target and what stays for the retrained one."""
     sets = ["forget", "retain"] if model == "target" else ["retain"]
+    sets = config["models"][model].get("roles", sets)
     return [*sets, *config["models"]["finetune"].get("replay", [])]
 
 
@@ -330,9 +333,20 @@ def evaluated_roles():
         {
             *local,
             *options["generation"].get("roles", []),
-            *(["wikitext"] if "perplexity" in options else []),
         }
     )
+
+
+def evaluated(cell, file):
+    """A file of the cell's evaluation in each template, the experiment's own first."""
+    paths = [(f"{folder}/{cell}", file) for folder in EVALUATIONS.values()]
+    return paths if len(paths) > 1 else paths[0]
+
+
+def evaluation_config(template):
+    """What an evaluation in `template` depends on."""
+    options = {key: config["evaluation"][key] for key in ("scoring", "generation")}
+    return block("max_length", template=template, roles=evaluated_roles(), **options)
 
 
 def model_of(cell):
@@ -351,7 +365,7 @@ def suite_options():
     """What a suite's evaluation depends on; the classifier and the embedder are inputs of their own."""
     return {
         key: config["evaluation"][key]
-        for key in ("generation", "harness", "perplexity")
+        for key in ("generation", "harness")
         if key in config["evaluation"]
     }
 

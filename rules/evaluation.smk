@@ -53,27 +53,38 @@ rule evaluate:
         runtime=resource("evaluate", "minutes"),
         gpu=gpus("evaluate"),
     params:
-        config=fixed(
-            block(
-                "template",
-                "max_length",
-                roles=evaluated_roles(),
-                scoring=config["evaluation"]["scoring"],
-                generation=config["evaluation"]["generation"],
-            )
-        ),
+        config=fixed(evaluation_config(config["template"])),
         code=code("evaluate.py"),
     script:
         "../workflow/scripts/evaluate.py"
+
+
+# Protocols with prompts of their own read another log of the same model; the path says which template.
+if OTHER_TEMPLATES:
+
+    use rule evaluate as evaluate_in_another_template with:
+        output:
+            tokens=f"{R}/evaluations/{{template}}/{{cell}}/tokens.parquet",
+            generations=f"{R}/evaluations/{{template}}/{{cell}}/generations.jsonl",
+            manifest=f"{R}/evaluations/{{template}}/{{cell}}/manifest.json",
+        log:
+            f"{R}/logs/evaluate/{{template}}/{{cell}}.log",
+        benchmark:
+            f"{R}/benchmarks/evaluate/{{template}}/{{cell}}.tsv"
+        params:
+            config=lambda w: evaluation_config(OTHER_TEMPLATES[w.template]),
+            code=code("evaluate.py"),
+        wildcard_constraints:
+            template="|".join(OTHER_TEMPLATES),
 
 
 rule metrics:
     input:
         unpack(
             lambda w: inputs(
-                tokens=(f"evaluations/{w.cell}", "tokens.parquet"),
-                generations=(f"evaluations/{w.cell}", "generations.jsonl"),
-                reference=("evaluations/retrained", "tokens.parquet"),
+                tokens=evaluated(w.cell, "tokens.parquet"),
+                generations=evaluated(w.cell, "generations.jsonl"),
+                reference=evaluated("retrained", "tokens.parquet"),
             )
         ),
     output:
@@ -93,7 +104,8 @@ rule metrics:
         runtime=20,
     params:
         task=config["task"],
-        protocols=fixed(canonical(PROTOCOLS)),
+        protocols=fixed(canonical([[p, templates.of_protocol(config, p)] for p in PROTOCOLS])),
+        templates=fixed(canonical(list(EVALUATIONS))),
         code=code("metrics.py", TASK_MODULE),
     script:
         "../workflow/scripts/metrics.py"

@@ -88,7 +88,8 @@ rule metrics:
         runtime=20,
     params:
         task=config["task"],
-        protocols=fixed(canonical(PROTOCOLS)),
+        protocols=fixed(canonical([[p, None] for p in PROTOCOLS])),
+        templates=fixed(canonical([None])),
         code=code("metrics.py", TASK_MODULE),
     script:
         "../workflow/scripts/metrics.py"

@@ -183,7 +183,7 @@ def examples(folder: Path) -> dict[str, Path]:
     log |= {name: np.arange(count, dtype=np.int32) for name in ("row", "answer_zlib", "token_id")}
     log |= {name: np.zeros(count, bool) for name in ("argmax_hit", "in_span", "is_eos")}
     log |= {name: np.zeros(count, np.float32) for name in ("log_prob", "mean", "std")}
-    scoring.write_log(found["log"], log)
+    scoring.write_log(found["log"], log, "{question} {answer}")
     found["config"].write_bytes((ROOT / "config" / "config.yaml").read_bytes())
     write_rows(
         found["rows"],
@@ -251,7 +251,7 @@ def readers(valid: dict[str, Path], folder: Path) -> dict:
             ),
             read(both_records),
         ),
-        "log": (of(valid["log"]), read(scoring.read_log)),
+        "log": (of(valid["log"]), read(lambda path: scoring.read_log(path, "{question} {answer}"))),
         "config": (
             of(valid["config"], altered(plain).map(text), st.binary(max_size=60)),
             read(config.load),

@@ -110,6 +110,22 @@ def test_mistakes_are_named(path, value, message):
         config.validate(changed(path, value))
 
 
+def test_what_the_target_never_read_is_no_measure_of_forgetting():
+    whp = yaml.safe_load((ROOT / "config" / "whp-quick.yaml").read_text()) | {"data_dir": "."}
+    config.validate(whp)
+    del whp["models"]["target"]["roles"]
+    with pytest.raises(WagleError, match="tuned on forget, retain, and never reads the passages"):
+        config.validate(whp)
+    whp["models"]["target"]["roles"] = ["buch"]
+    with pytest.raises(WagleError, match="models.target.roles reads the split 'buch'"):
+        config.validate(whp)
+    whp["models"]["target"] = {"source": "path", "path": "/model"}  # somebody else tuned it
+    config.validate(whp)
+    whp["data"]["splits"]["wikitext"]["form"] = "text"
+    with pytest.raises(WagleError, match="no form: the harness makes documents"):
+        config.validate(whp)
+
+
 def test_missing_keys_are_named():
     broken = copy.deepcopy(QUICK)
     del broken["unlearning"]["clip"]

@@ -76,11 +76,10 @@ def test_entries_cut_and_join(tmp_path):
 
 def test_columns_are_renamed_and_rows_picked():
     rows = [{"prompt": {"text": "p0"}, "safe": True}, {"prompt": {"text": "p1"}, "safe": False}]
-    assert reshape.pick(
-        {"columns": {"text": "prompt.text"}, "where": {"safe": False}}, rows, "x"
-    ) == [{"text": "p1"}]
+    spec = {"columns": {"text": "prompt.text"}, "where": {"safe": False}}
+    assert list(reshape.pick(spec, rows, "x")) == [{"text": "p1"}]
     with pytest.raises(WagleError, match=r"no column 'prompt\.body'"):
-        reshape.pick({"columns": {"text": "prompt.body"}}, rows, "x")
+        list(reshape.pick({"columns": {"text": "prompt.body"}}, rows, "x"))
 
 
 def test_a_book_is_a_text_file(tmp_path):
@@ -117,6 +116,48 @@ def test_seen_and_unseen_prompts_belong_where_they_say():
         check_together(splits | {"seen": rows[2:3]})
     with pytest.raises(WagleError, match="unseen shares rows"):
         check_together(splits | {"unseen": rows[1:]})
+
+
+def test_the_book_has_every_passage_that_is_asked_about():
+    """Passages that the target was never tuned on measure no forgetting."""
+    rows = [{"question": f"q{i}", "answer": f"a{i} b"} for i in range(4)]
+    splits = {
+        "forget": rows[:2],
+        "retain": [{"text": "other"}],
+        "seen": rows[:1],
+        "unseen": rows[2:],
+        "book": [{"text": f"q{i} a{i} b"} for i in range(4)],
+    }
+    check_together(splits)
+    check_together(splits | {"book": rows})
+    for absent, role in ((3, "unseen"), (1, "forget")):
+        book = [row for i, row in enumerate(splits["book"]) if i != absent]
+        with pytest.raises(WagleError, match=f"1 rows of {role} are no passages of book"):
+            check_together(splits | {"book": book})
+
+
+def test_a_text_is_cut_where_it_stands(tokenizer):
+    """As many words as a row may have tokens are enough: the row is the same."""
+    from wagle.data.encoding import encode_text
+    from wagle.data.reshape import beginning
+
+    text = "  The father\n\nwas a baker ,  and\ta miner in a city of many bridges.\n"
+    assert beginning(text, 3) == "  The father\n\nwas"
+    assert beginning(text, 15) == text.rstrip() and beginning(text, 99) == text
+    assert beginning(text, None) == text
+    for length in (4, 8, 12):
+        whole, cut = (encode_text(tokenizer, t, length) for t in (text, beginning(text, length)))
+        assert whole == cut and len(whole) == length
+    spec = {"form": "text", "words": 2}
+    assert reshape.apply(spec, iter([{"text": text}]), "q") == [{"text": "  The father"}]
+
+
+def test_raw_lines_of_wikitext_may_be_blank(tmp_path):
+    lines = [{"text": text} for text in ("", " = One = \n", "", " A mill . \n")]
+    write_rows(tmp_path / "lines.jsonl", lines)
+    assert load_split("wikitext", {"name": "lines"}, DATA, tmp_path) == lines
+    with pytest.raises(WagleError, match="a non-empty text"):
+        load_split("retain", {"name": "lines"}, DATA, tmp_path)
 
 
 def test_a_quiz_depends_on_the_harness_prompt_and_made_up_rows_on_their_maker():

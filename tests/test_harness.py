@@ -5,12 +5,15 @@ Unknown tasks are named.
 
 import gzip
 import json
+import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from wagle.errors import WagleError
-from wagle.evaluation import harness
+from wagle.evaluation import harness, wikitext
 
 QUESTIONS = [
     {
@@ -77,3 +80,54 @@ def test_mistakes_are_named(checkpoint, data_dir):
         harness.evaluate(checkpoint, ["wmdp_cyber"], data_dir=data_dir)
     with pytest.raises(WagleError, match="limit"):
         harness.evaluate(checkpoint, ["mmlu"], data_dir=data_dir, limit=0)
+
+
+LINES = ["", " = One thing = \n", "", " It has 3 @,@ 000 parts ( about ) , and a ' name ' . \n", "",
+         " = = Its history = = \n", "", " Nobody knew : the U.S. 's @-@ map said \" N \" ; so \n", "", "",
+         " = Another = \n", "", " A city of many bridges . \n", " = = = Not a title = = = \n", "",
+         " And a mill = wheel \n"]  # fmt: skip
+
+
+def raw(lines):
+    """The raw file that these rows are the lines of: a blank line of it holds one blank."""
+    return "".join(line or " \n" for line in lines)
+
+
+def test_articles_are_whole_and_keep_their_blank_lines():
+    one, two = wikitext.pages(LINES)
+    assert raw(LINES) == " \n" + one + "\n" + two
+    assert one.startswith(" = One thing = \n \n It has") and one.endswith("so \n \n ")
+    assert two.startswith(" = Another = \n") and two.endswith(" mill = wheel \n")
+    assert wikitext.pages(LINES[2:5]) == [raw(LINES[2:5])]  # no title: one document
+
+
+def test_word_perplexity_is_the_harnesss_own(model, tokenizer, checkpoint, tmp_path, monkeypatch):
+    """The same model and articles through the harness's own task, which has the documents ready."""
+    import lm_eval.tasks
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    own = Path(lm_eval.tasks.__file__).parent / "wikitext" / "wikitext.yaml"
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    file, ready = tmp_path / "wikitext2" / "test.jsonl", tmp_path / "ready.jsonl"
+    file.parent.mkdir()
+    file.write_text("".join(json.dumps({"text": line}) + "\n" for line in LINES * 3))
+    ready.write_text("".join(json.dumps({"page": p}) + "\n" for p in wikitext.pages(LINES * 3)))
+    changed = ("dataset_name", "training_split", "validation_split")
+    task = {key: value for key, value in load_yaml(own).items() if key not in changed}
+    task |= {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(ready)}}}
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2, max_length=16)
+    theirs = simple_evaluate(model=lm, tasks=[task], bootstrap_iters=0)
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2)
+    whole = simple_evaluate(model=lm, tasks=[task], bootstrap_iters=0)
+    values = [r["results"]["wikitext"]["word_perplexity,none"] for r in (theirs, whole)]
+    assert values[0] != values[1]  # the articles are longer than the short window
+    found = harness.evaluate(checkpoint, ["wikitext"], data_dir=tmp_path)["wikitext"]
+    assert found["word_perplexity"] == pytest.approx(values[1], rel=1e-6)
+    local = {"wikitext": harness.local_task("wikitext", file)}
+    found = harness.run(model, tokenizer, local, [])["wikitext"]
+    assert found["word_perplexity"] == pytest.approx(values[1], rel=1e-6) and found["n"] == 6
+    loss, words = map(sum, zip(*found["rows"], strict=True))
+    assert math.exp(-loss / words) == pytest.approx(found["word_perplexity"], rel=1e-9)
+    assert words == sum(len(re.split(r"\s+", page)) for page in wikitext.pages(LINES * 3))

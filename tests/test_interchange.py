@@ -14,6 +14,7 @@ from wagle.errors import WagleError
 from wagle.evaluation import interchange, protocols, scoring
 from wagle.evaluation.interchange import PREFIXES, TOFU_FILES
 
+TEMPLATE = "[INST] {question} [/INST] {answer}"
 SIZES = {"forget": (30, 5), "retain": (25, 5), "real authors": (20, 3), "world facts": (22, 3)}
 
 
@@ -173,6 +174,77 @@ def test_our_logs_as_open_unlearnings_json_give_our_numbers(tmp_path):
     assert p == pytest.approx(ours["forget quality"]["value"], rel=1e-12)
 
 
+@pytest.mark.parametrize("truth_ratio", [True, False])
+def test_tofus_two_layouts_are_one_log(tmp_path, truth_ratio):
+    """Mappings from row index to values, and plain lists, which may lack their truth ratios."""
+    logs = [tofu_log(0), tofu_log(1)]
+    for i, log in enumerate(logs):
+        (tmp_path / f"mapped{i}.json").write_text(json.dumps(log))
+        for block in log.values():
+            for key, rows in block.items():
+                block[key] = [rows[str(row)] for row in range(len(rows))]
+            if truth_ratio:
+                block["truth_ratio"] = [1.0] * len(block["avg_gt_loss"])
+        (tmp_path / f"listed{i}.json").write_text(json.dumps(log))
+    results = [
+        interchange.log_metrics(tmp_path / f"{layout}0.json", tmp_path / f"{layout}1.json")
+        for layout in ("mapped", "listed")
+    ]
+    assert results[0][0] == results[1][0] == "tofu"
+    assert results[0][1].keys() == results[1][1].keys()
+    for name, entry in results[0][1].items():
+        assert results[1][1][name]["value"] == pytest.approx(entry["value"], rel=1e-12), name
+    mixed = json.loads((tmp_path / "mapped1.json").read_text())
+    mixed["eval_log.json"]["avg_gt_loss"] = logs[1]["eval_log.json"]["avg_gt_loss"]
+    (tmp_path / "mixed.json").write_text(json.dumps(mixed))
+    assert interchange.log_metrics(tmp_path / "mixed.json")[0] == "tofu"
+
+
+def test_every_number_of_an_open_unlearning_file_is_shown(tmp_path, capsys):
+    log = open_unlearning_log(0)
+    own = {
+        "exact_memorization": {"agg_value": 0.91, "value_by_index": {"0": {"score": 0.91}}},
+        "extraction_strength": {"agg_value": 0.42},
+        "mia_loss": {"agg_value": 0.31, "auc": 0.31, "forget": {}, "holdout": {}},
+        "mia_zlib": {"agg_value": 0.32},
+        "mia_min_k": {"agg_value": 0.33},
+        "mia_min_k_plus_plus": {"agg_value": 0.34},
+        "mia_gradnorm": {"agg_value": 0.35},
+        "privleak": {"agg_value": -61.5},
+        "forget_quality": {"agg_value": 0.01},
+        "model_utility": {"agg_value": 0.99},
+        "forget_Q_A_gibberish": {"agg_value": 0.8},
+        "steps": {"agg_value": {"first": 0.1, "last": 0.2}},
+        "nothing": {"agg_value": None},
+    }
+    (tmp_path / "log.json").write_text(json.dumps(log | own))
+    protocol, shown = interchange.log_metrics(tmp_path / "log.json")
+    assert protocol == "open-unlearning"
+    expected = {"exact memorization": 0.91, "extraction strength": 0.42, "MIA loss": 0.31,
+                "MIA zlib": 0.32, "MIA min-k": 0.33, "MIA min-k++": 0.34, "mia_gradnorm": 0.35,
+                "privleak": -61.5, "forget quality": 0.01, "model utility (file)": 0.99,
+                "forget_Q_A_gibberish": 0.8, "steps first": 0.1, "steps last": 0.2}  # fmt: skip
+    assert {name: shown[name]["value"] for name in expected} == expected
+    assert shown["exact memorization"]["n"] == 1 and math.isnan(shown["nothing"]["value"])
+    assert {f"{p}_Q_A_PERT_Prob" for p in PREFIXES.values()} <= set(shown)
+    assert shown["model utility"]["value"] != 0.99  # ours, from the rows
+    assert not [name for name in shown if name.endswith("(file)") and name not in expected]
+    assert main(["metrics", str(tmp_path / "log.json")]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{name} " in printed for name in shown)
+    (tmp_path / "alone.json").write_text(json.dumps(own))
+    alone = interchange.log_metrics(tmp_path / "alone.json")[1]
+    assert alone["MIA min-k"]["value"] == 0.33 and alone["model utility"]["value"] == 0.99
+    (tmp_path / "summary.json").write_text(json.dumps({"mia_min_k": 0.3, "model_utility": 0.6}))
+    flat = interchange.log_metrics(tmp_path / "summary.json")[1]
+    assert {name: entry["value"] for name, entry in flat.items()} == {
+        "MIA min-k": 0.3,
+        "model utility": 0.6,
+    }
+    with pytest.raises(WagleError, match="no rows of the forget split"):
+        interchange.log_metrics(tmp_path / "alone.json", tmp_path / "log.json")
+
+
 def broken(change):
     log = tofu_log(0)
     change(log[TOFU_FILES["forget"]])
@@ -224,10 +296,18 @@ def test_command_line(tmp_path, capsys):
     assert printed["protocol"] == "tofu" and printed["metrics"]["forget quality"]["value"] == 1.0
     folder = tmp_path / "ours"
     folder.mkdir()
-    scoring.write_log(folder / "tokens.parquet", make_log())
+    scoring.write_log(folder / "tokens.parquet", make_log(), TEMPLATE)
     write_rows(folder / "generations.jsonl", make_generations())
     assert main(["metrics", str(folder)]) == 0
-    assert "UE Avg" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "UE Avg" in printed and repr(TEMPLATE) in printed
+    other = tmp_path / "other"
+    other.mkdir()
+    scoring.write_log(other / "tokens.parquet", make_log(1), TEMPLATE.replace("] {a", "]{a"))
+    write_rows(other / "generations.jsonl", make_generations())
+    asked = ["metrics", str(folder), "--protocol", "tofu", "--reference", str(other)]
+    assert main(asked) == 1
+    assert "was scored in the template" in capsys.readouterr().err
     assert (
         main(["export-log", str(folder), str(tmp_path / "out.json"), "--reference", str(folder)])
         == 0

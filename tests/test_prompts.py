@@ -79,3 +79,83 @@ def test_scored_texts_by_question(rows):
     ]
     assert len(both) == len(set(both)) == 1 + 2 * 6
     assert sum(s == "real_authors" for s, *_ in texts(splits, ("original", "paraphrased"))) == 2
+
+
+# --- templates, token by token ---------------------------------------------------------------
+
+PIECES = ["<unk>", "<s>", "</s>", "▁[", "[", "INST", "]", "/", "\\", "▁Who", "?", "▁Bob", "Bob", "▁", "B", "o", "b", ".",
+          "▁was", "▁here"]  # fmt: skip
+
+
+@pytest.fixture
+def llama_like():
+    """A SentencePiece tokenizer as Llama 2 has one: blanks become a mark that begins the next piece."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    scores = [0.0] * 3 + [-float(10 - len(piece)) for piece in PIECES[3:]]
+    made = Tokenizer(models.Unigram(list(zip(PIECES, scores, strict=True)), unk_id=0))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    made.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair=None, special_tokens=[("<s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+QUESTION = ["<s>", "▁[", "INST", "]", "▁Who", "?", "▁["]
+BY_PROTOCOL = {  # the prompt's last tokens, then the answer's
+    "wagle": ("[INST] {question} [/INST] {answer}", ["/", "INST", "]"], ["▁Bob"]),
+    "wagle-code": ("[INST] {question} [\\INST] {answer}", ["\\", "INST", "]"], ["▁Bob"]),
+    "tofu": ("[INST] {question} [/INST]{answer}", ["/", "INST", "]"], ["Bob"]),
+    "open-unlearning": ("[INST] {question} [/INST]{answer}", ["/", "INST", "]"], ["Bob"]),
+}
+
+
+@pytest.mark.parametrize("protocol", BY_PROTOCOL)
+def test_tokens_of_each_protocols_template(llama_like, protocol):
+    """One blank at the border is another first token of the answer, and it is in the span."""
+    template, closing, answer = BY_PROTOCOL[protocol]
+    check_template(template)
+    encoded = encode(llama_like, template, "Who?", "Bob was here.", 64)
+    tokens = llama_like.convert_ids_to_tokens(list(encoded.ids))
+    assert tokens == [*QUESTION, *closing, *answer, "▁was", "▁here", ".", "</s>"]
+    assert tokens[encoded.start :] == [*answer, "▁was", "▁here", ".", "</s>"]
+    prompt = encode_prompt(llama_like, template, "Who?")
+    assert llama_like.convert_ids_to_tokens(list(prompt)) == [*QUESTION, *closing]
+
+
+def test_a_protocols_template_is_its_own_or_the_experiments():
+    import yaml
+
+    from wagle.experiment import config, templates
+    from wagle.runtime.identity import ROOT
+
+    quick = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    own = quick["template"]
+    names = quick["evaluation"]["protocols"]
+    assert {templates.of_protocol(quick, name) for name in names} == {own}
+    assert templates.folders(quick) == {own: "evaluations"} and templates.others(quick) == {}
+    closed = BY_PROTOCOL["tofu"][0]
+    quick["evaluation"]["templates"] = {"tofu": closed, "open-unlearning": closed}
+    config.validate(quick)
+    key = templates.template_id(closed)
+    assert templates.others(quick) == {key: closed}
+    assert templates.folders(quick) == {own: "evaluations", closed: f"evaluations/{key}"}
+    assert templates.of_protocol(quick, "wagle") == own
+    assert templates.of_protocol(quick, "tofu") == closed
+    for wrong, message in (
+        ({"wagle-code": closed}, "is not computed"),
+        ({"tofu": "{question}"}, "template"),
+        ({"wagle": closed}, "templates"),
+        ({}, "templates"),
+    ):
+        quick["evaluation"]["templates"] = wrong
+        with pytest.raises(WagleError, match=message):
+            config.validate(quick)
+    whp = yaml.safe_load((ROOT / "config" / "whp-quick.yaml").read_text()) | {"data_dir": "."}
+    whp["evaluation"]["templates"] = {"tofu": closed}
+    with pytest.raises(WagleError, match="no scoring log"):
+        config.validate(whp)

@@ -1,4 +1,4 @@
-"""WMDP, WHP and DETOX metrics by hand, perplexity against a loop, and toxicity.
+"""WMDP, WHP and DETOX metrics by hand, and toxicity.
 
 Toxicity is judged by a probe and by a classifier.
 """
@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from wagle.data.prompts import Encoded
 from wagle.errors import WagleError
 from wagle.evaluation import suites, toxicity
-from wagle.evaluation.perplexity import perplexity, windows
 from wagle.experiment import tasks
 
 
@@ -63,8 +61,12 @@ def test_whp_and_what_was_not_run_stays_away():
         "unseen", [("a b", "a b"), ("x", "x")]
     )
     benchmarks = {
-        "perplexity": {"value": 9.0, "se": 1.0, "n": 3},
-        "harness": {"harness": "0", "boolq": accuracy([1.0, 0]), "rte": accuracy([1.0, 1])},
+        "harness": {
+            "harness": "0",
+            "boolq": accuracy([1.0, 0]),
+            "rte": accuracy([1.0, 1]),
+            "wikitext": {"word_perplexity": 9.0, "n": 2, "version": 2, "rows": [[-9, 3], [-13, 7]]},
+        },
     }
     found = metrics("whp", benchmarks, generations)
     assert {name: entry["value"] for name, entry in found.items()} == pytest.approx(
@@ -76,7 +78,21 @@ def test_whp_and_what_was_not_run_stays_away():
             "WikiText PPL": 9.0,
         }
     )
-    assert "TruthfulQA" not in found
+    assert "TruthfulQA" not in found and found["WikiText PPL"]["n"] == 2
+
+
+def test_perplexitys_error_is_that_of_documents():
+    """The delta method against a bootstrap over documents."""
+    rng = np.random.default_rng(0)
+    words = rng.integers(50, 400, size=200)
+    loss = -words * rng.normal(3.0, 0.4, size=200)
+    value = math.exp(-loss.sum() / words.sum())
+    rows = np.stack([loss, words], 1).tolist()
+    found = suites.word_perplexity({"word_perplexity": value, "rows": rows})
+    draws = [rng.integers(200, size=200) for _ in range(2000)]
+    spread = np.std([math.exp(-loss[i].sum() / words[i].sum()) for i in draws])
+    assert found["value"] == value and found["se"] == pytest.approx(spread, rel=0.1)
+    assert suites.word_perplexity({"word_perplexity": 2.0, "rows": rows[:1]})["se"] is None
 
 
 def test_detox():
@@ -112,33 +128,6 @@ def test_prompts_show_the_right_choice():
     }
     found = suites.prompts(splits, ["mmlu", "safe_rlhf"], 1)
     assert [(e["question"], e["answer"]) for e in found] == [("q", "b"), ("p", "")]
-
-
-def test_perplexity_is_that_of_whole_windows(model, tokenizer):
-    texts = ["Which prize did she win?", "The father was a baker and a miner."]
-    ids = tokenizer("\n\n".join(texts), add_special_tokens=False)["input_ids"]
-    window, losses = 7, []
-    for start in range(0, len(ids) - window + 1, window):
-        part = torch.tensor([ids[start : start + window]])
-        with torch.no_grad():
-            losses.append(
-                float(
-                    torch.nn.functional.cross_entropy(
-                        model(part).logits[0, :-1].float(), part[0, 1:]
-                    )
-                )
-            )
-    for budget in (7, 1000):
-        found = perplexity(model, tokenizer, texts, window=window, token_budget=budget)
-        assert (
-            found["value"] == pytest.approx(math.exp(np.mean(losses)), rel=1e-5)
-            and found["n"] == len(losses) > 1
-        )
-    assert all(
-        isinstance(row, Encoded) and len(row) == window for row in windows(tokenizer, texts, window)
-    )
-    with pytest.raises(WagleError, match="at least one window of 500"):
-        perplexity(model, tokenizer, texts, window=500, token_budget=1)
 
 
 def test_the_probe_is_scikit_learns(tmp_path, monkeypatch):

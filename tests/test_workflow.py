@@ -265,6 +265,41 @@ def test_nothing_to_do_afterwards(project):
     assert project.planned() == set()
 
 
+def test_a_protocol_with_its_own_template_has_its_own_log(project):
+    """One more evaluation per template, and only where the config asks for one."""
+    from wagle.evaluation import protocols, scoring
+    from wagle.experiment import templates
+
+    closed = "[INST] {question} [/INST]{answer}"
+    before = json.loads((project.results / "metrics/original/metrics.json").read_text())
+    config = json.loads(json.dumps(project.config)) | {"experiment": "templates"}
+    config["evaluation"]["templates"] = {"tofu": closed}
+    folder = project.folder / "results" / "templates"
+    try:
+        project.write(config)
+        shutil.copytree(project.results, folder, ignore=shutil.ignore_patterns("metrics"))
+        code, text = project.snakemake("--", "results/templates/metrics/original/metrics.json")
+        assert code == 0, text[-4000:]
+    finally:
+        project.write(project.config)
+    own, key = config["template"], templates.template_id(closed)
+    logs = {
+        text: [folder / where / cell for cell in ("original", "retrained")]
+        for text, where in ((own, "evaluations"), (closed, f"evaluations/{key}"))
+    }
+    for text, places in logs.items():
+        assert [scoring.log_template(place / "tokens.parquet") for place in places] == [text] * 2
+    assert not (folder / "evaluations" / key / "candidates").exists()
+    found = json.loads((folder / "metrics/original/metrics.json").read_text())
+    assert list(found) == list(before) == ["wagle", "tofu"]
+    assert found["wagle"] == before["wagle"] and found["tofu"] != before["tofu"]
+    scores = [scoring.read_log(place / "tokens.parquet", closed) for place in logs[closed]]
+    lines = (logs[closed][0] / "generations.jsonl").read_text().splitlines()
+    expected = protocols.evaluate("tofu", scores[0], list(map(json.loads, lines)), scores[1])
+    for name, entry in protocols.without_rows(expected).items():
+        assert found["tofu"][name] == pytest.approx(entry), name
+
+
 CELL = re.compile(r"cell=([^,]*)")
 
 
@@ -696,6 +731,8 @@ def suite(project, task):
         for i in range(8)
     ]
     write_rows(folder / "asked.jsonl", asked)
+    lines = ["", " = One = \n", "", " A city of many bridges . \n", " = Two = \n", " A mill . \n"]
+    write_rows(folder / "lines.jsonl", [{"text": line} for line in lines])
     config = json.loads(json.dumps(project.config)) | {
         "experiment": task,
         "task": task,
@@ -717,8 +754,9 @@ def suite(project, task):
             "forget": passages | {"rows": [0, 8]},
             "seen": passages | {"rows": [0, 4]},
             "unseen": passages | {"rows": [8, 12]},
+            "book": story | {"rows": [0, 12]},
             "retain": story | {"rows": [12, 20]},
-            "wikitext": story | {"rows": [20, 24]},
+            "wikitext": {"name": "lines"},
             "quiz": quiz,
             "mmlu": questions["mmlu"],
             "refusals": {"source": "synthetic"},
@@ -726,7 +764,7 @@ def suite(project, task):
         "detox": {
             "forget": {"source": "synthetic", "name": "rude", "rows": [0, 8]},
             "retain": story | {"rows": [0, 8]},
-            "wikitext": story | {"rows": [8, 12]},
+            "wikitext": {"name": "lines"},
             "quiz": quiz,
             "mmlu": questions["mmlu"],
         }
@@ -739,6 +777,8 @@ def suite(project, task):
     config["models"]["base"]["corpus"] = ["forget", "retain"]
     config["models"]["base"]["pretrain"]["roles"] = ["retain"]
     config["models"]["finetune"]["replay"] = ["quiz"]
+    if task == "whp":
+        config["models"]["target"]["roles"] = ["book", "retain"]
     config["selections"] = {"dense": {}, "wagle": {"gamma": 1e-6}}
     method = {"lr": 1.0e-3, "epochs": 1, "weight_decay": 0.0, "ratio": 0.5}
     config["methods"] = {"graddiff": method} if task == "wmdp" else {"po": method}
@@ -747,14 +787,12 @@ def suite(project, task):
         "whp": ["seen", "unseen"],
         "detox": ["real_toxicity", "safe_rlhf"],
     }[task]
-    local = [role for role in questions if role in splits]
+    local = [role for role in (*questions, "wikitext") if role in splits]
     evaluation = {
         "protocols": ["wagle"],
         "harness": {"local": local, "hub": [], "limit": None, "batch_size": 8, "precision": "fp32"},
         "generation": {"max_new_tokens": 4, "token_budget": 8192, "roles": roles, "rows": 2},
     }
-    if task != "wmdp":
-        evaluation["perplexity"] = {"window": 16, "token_budget": 1024}
     if task == "detox":
         evaluation |= {
             "classifier": {"source": "probe"},
@@ -762,6 +800,8 @@ def suite(project, task):
         }
     config["evaluation"] = evaluation
     config["figures"] = {"density_module": {"selections": ["wagle"], "ratio": 0.5}}
+    if task == "whp":
+        config["figures"]["gamma_sweep"] = {"selection": "wagle", "gammas": [1e-6, 1e4]}
     return config
 
 

@@ -19,4 +19,5 @@ def run(options) -> None:
     from wagle.runtime.files import write_json
 
     evaluation = read_evaluation(Path(options.log), options.reference)
-    write_json(Path(options.output), interchange.to_open_unlearning(*evaluation))
+    write_json(Path(options.output), interchange.to_open_unlearning(*evaluation[:3]))
+    print(f"{options.output}: scored in the template {evaluation.template!r}")

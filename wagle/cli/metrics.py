@@ -23,19 +23,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options) -> None:
     from wagle.evaluation import interchange, protocols
 
-    path = Path(options.log)
+    path, about = Path(options.log), {}
     if path.is_dir():  # one of our own evaluations
         protocol = options.protocol or "wagle"
         evaluation = read_evaluation(path, options.reference)
-        metrics = protocols.evaluate(protocol, *evaluation)
+        metrics = protocols.evaluate(protocol, *evaluation[:3])
+        about = {"template": evaluation.template}
     else:
         protocol, metrics = interchange.log_metrics(path, options.reference)
         if options.protocol not in (None, protocol):
             raise WagleError(f"{path} is a log of {protocol}", f"no --protocol, or {protocol}")
     if options.json:
-        print_json({"protocol": protocol, "metrics": _without_rows(metrics)})
+        print_json({"protocol": protocol} | about | {"metrics": _without_rows(metrics)})
         return
     print(f"protocol: {protocol}")
+    if about:
+        print(f"scored in the template: {about['template']!r}")
     for name, entry in metrics.items():
         print(_line(name, entry))
 
@@ -50,4 +53,5 @@ def _without_rows(metrics: dict[str, dict]) -> dict[str, dict]:
 def _line(name: str, entry: dict) -> str:
     se = entry.get("se")
     spread = f" ± {se:.4f}" if se is not None and se == se else ""
-    return f"{name:28s} {entry['value']:.6g}{spread}  (n = {entry['n']})"
+    rows = "" if entry["n"] is None else f"  (n = {entry['n']})"
+    return f"{name:28s} {entry['value']:.6g}{spread}{rows}"

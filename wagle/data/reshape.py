@@ -1,6 +1,7 @@
 """Turns raw rows into what a role needs: texts, passages of a book, quiz questions.
 
-    form: text         one text per row from `column` (a list of sentences is joined by spaces)
+    form: text         one text per row from `column` (a list of sentences is joined by spaces),
+                       cut after `words` words where that is given
     form: packed       all text of `column` as one stream, split into texts of `words` words
     form: completion   the same stream; the first `prompt_words` of each passage are the question,
                        the rest is the answer
@@ -17,6 +18,9 @@ Left out: sentence boundaries.
 """
 
 import functools
+import itertools
+import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from wagle.errors import WagleError
@@ -30,25 +34,20 @@ class QuizTask(NamedTuple):
     letters: list[str]
 
 
-def pick(spec: dict, rows: list[dict], origin: str) -> list[dict]:
-    """Rows whose columns have the values of `where`, under the names of `columns`.
+def pick(spec: dict, rows: Iterable[dict], origin: str) -> Iterator[dict]:
+    """Rows, one after another, whose columns have the values of `where`, under the names of `columns`.
 
     spec: an entry under data.splits. origin: where the rows come from, for messages.
 
     Raises WagleError for an unknown column.
     """
-    if "where" in spec:
-        rows = [
-            row
-            for row in rows
-            if all(_lookup(row, path, origin) == value for path, value in spec["where"].items())
-        ]
-    if "columns" in spec:
-        rows = [
-            {name: _lookup(row, path, origin) for name, path in spec["columns"].items()}
-            for row in rows
-        ]
-    return rows
+    for row in rows:
+        wanted = spec.get("where", {}).items()
+        if all(_lookup(row, path, origin) == value for path, value in wanted):
+            if "columns" in spec:
+                yield {name: _lookup(row, path, origin) for name, path in spec["columns"].items()}
+            else:
+                yield row
 
 
 def _lookup(row: dict, path: str, origin: str):
@@ -63,7 +62,7 @@ def _lookup(row: dict, path: str, origin: str):
     return value
 
 
-def apply(spec: dict, rows: list[dict], origin: str) -> list[dict]:
+def apply(spec: dict, rows: Iterable[dict], origin: str) -> list[dict]:
     """Rows in the form that `spec` asks for; `rows` themselves where it asks for none.
 
     spec: an entry under data.splits. origin: where the rows come from, for messages.
@@ -72,12 +71,12 @@ def apply(spec: dict, rows: list[dict], origin: str) -> list[dict]:
     """
     form, column = spec.get("form"), spec.get("column", "text")
     if form is None:
-        return rows
+        return list(rows)
     if form == "quiz":
         return [_quiz_row(spec["task"], row, f"{origin}, row {i}") for i, row in enumerate(rows)]
-    texts = [_text(row, column, f"{origin}, row {i}") for i, row in enumerate(rows)]
+    texts = (_text(row, column, f"{origin}, row {i}") for i, row in enumerate(rows))
     if form == "text":
-        return [{"text": text} for text in texts]
+        return [{"text": beginning(text, spec.get("words"))} for text in texts]
     if form == "packed":
         return [{"text": " ".join(words)} for words in passages(texts, spec["words"])]
     prompt_words = spec["prompt_words"]
@@ -103,7 +102,19 @@ def _text(row: dict, column: str, location: str) -> str:
     return value
 
 
-def passages(texts: list[str], words: int) -> list[list[str]]:
+def beginning(text: str, words: int | None) -> str:
+    """The first `words` words of `text` as they stand there; all of it where `words` is None.
+
+    A word has at least one token, so a text cut after as many words as a row may have tokens
+    gives the same row.
+    """
+    if words is None:
+        return text
+    ends = itertools.islice(re.finditer(r"\S+", text), words - 1, words)
+    return next((text[: match.end()] for match in ends), text)
+
+
+def passages(texts: Iterable[str], words: int) -> list[list[str]]:
     """All `texts` as one stream, in lists of exactly `words` words; the remainder is dropped."""
     stream = [word for text in texts for word in text.split()]
     return [stream[i : i + words] for i in range(0, len(stream) - words + 1, words)]

@@ -40,13 +40,15 @@ COLUMNS = {
     "wmdp_bio": (CHOICE,),
     "wmdp_cyber": (CHOICE,),
     "mmlu": ({**CHOICE, "subject": str},),
-    "wikitext": (TEXT,),
+    "wikitext": (TEXT,),  # raw lines, of which some are blank
     "seen": (PAIR,),  # beginnings of forget passages and their continuations
-    "unseen": (PAIR,),
+    "unseen": (PAIR,),  # beginnings of passages that unlearning does not read
+    "book": (TEXT, PAIR),  # all passages, on which the target is tuned
     "real_toxicity": (TEXT,),  # prompts
     "safe_rlhf": (TEXT,),
     "toxicity_labels": ({"text": str, "label": int},),  # 1: toxic
 }
+MAY_BE_BLANK = ("wikitext",)  # roles whose texts may be empty
 MAX_FIELD = 5_000_000  # characters; a longer field is a broken file, not a question or a paper
 # A compressed file of a few kilobytes can hold gigabytes of zeros.
 MAX_LINE = 16_000_000  # characters
@@ -142,7 +144,7 @@ def check_rows(role: str, rows: list[dict], origin: str) -> None:
     """
     if not rows:
         raise WagleError(f"split {role} ({origin}) is empty")
-    types = columns(role, rows)
+    types, may_be_blank = columns(role, rows), role in MAY_BE_BLANK
     for number, row in enumerate(rows):
         location = f"split {role} ({origin}), row {number}"
         for column, column_type in types.items():
@@ -163,7 +165,7 @@ def check_rows(role: str, rows: list[dict], origin: str) -> None:
             if (
                 not isinstance(texts, list)
                 or not texts
-                or not all(isinstance(t, str) and t.strip() for t in texts)
+                or not all(isinstance(t, str) and (t.strip() or may_be_blank) for t in texts)
             ):
                 expected = (
                     "a list of non-empty texts" if column_type is list else "a non-empty text"
@@ -191,7 +193,9 @@ def check_together(splits: dict[str, list[dict]]) -> None:
     """Raise WagleError unless the splits fit each other.
 
     Forget and retain share no row with each other, nor with a holdout. Perturbed rows repeat rows
-    of their own set. `seen` prompts are forget rows, and `unseen` ones are not.
+    of their own set. `seen` prompts are forget rows, and `unseen` ones are in neither set, so that
+    unlearning does not read them. Where there is a `book`, on which the target is tuned, it has
+    the forget rows and both kinds of prompts: what the target never knew cannot be forgotten.
     """
     known_keys = {role: set(map(_key, splits[role])) for role in ("forget", "retain")}
     shared = known_keys["forget"] & known_keys["retain"]
@@ -226,5 +230,15 @@ def check_together(splits: dict[str, list[dict]]) -> None:
         )
     if set(map(_key, splits.get("unseen", []))) & (known_keys["forget"] | known_keys["retain"]):
         raise WagleError(
-            "unseen shares rows with forget or retain", "passages that no model was trained on"
+            "unseen shares rows with forget or retain", "passages that unlearning does not read"
         )
+    if "book" in splits:
+        book = set(map(row_text, splits["book"]))
+        for role in ("forget", "seen", "unseen"):
+            absent = sum(row_text(row) not in book for row in splits.get(role, []))
+            if absent:
+                raise WagleError(
+                    f"{absent} rows of {role} are no passages of book",
+                    "passages that the target was tuned on",
+                    "cut both from the same text, with the same number of words",
+                )

@@ -14,6 +14,7 @@ Notable: the generator is imported by name, so only splits made by it depend on 
 """
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +24,12 @@ from wagle.errors import WagleError
 
 
 class RawRows(NamedTuple):
-    """Rows as their source has them, and the source's name for messages."""
+    """Rows as their source has them, and the source's name for messages.
 
-    rows: list[dict]
+    They are read once, one after another: papers of the hub may be larger than the memory.
+    """
+
+    rows: Iterable[dict]
     origin: str
 
 
@@ -42,9 +46,8 @@ def load_split(role: str, spec: dict | list[dict], data: dict, data_dir: str | N
         raw = _load_raw(role, entry, data, data_dir)
         rows = reshape.pick(entry, raw.rows, raw.origin)
         if "longest" in entry:
-            rows = [
-                row for row in rows if sum(map(len, map(str, row.values()))) <= entry["longest"]
-            ]
+            limit = entry["longest"]
+            rows = [row for row in rows if sum(map(len, map(str, row.values()))) <= limit]
         rows = reshape.apply(entry, rows, raw.origin)
         if "rows" in entry:
             start, stop = entry["rows"]
@@ -90,11 +93,11 @@ def _book(path: Path) -> list[dict]:
     ]
 
 
-def _from_hub(dataset: str, name: str, revision: str, split: str) -> list[dict]:
+def _from_hub(dataset: str, name: str, revision: str, split: str) -> Iterable[dict]:
     from datasets import load_dataset
 
     try:
-        return [dict(row) for row in load_dataset(dataset, name, revision=revision, split=split)]
+        return load_dataset(dataset, name, revision=revision, split=split)
     except (OSError, ValueError) as error:
         raise WagleError(
             f"{dataset} ({name}) at {revision} could not be loaded: {error}",

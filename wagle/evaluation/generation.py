@@ -1,13 +1,45 @@
 """Batched greedy decoding.
 
 Prompts are left-padded and sorted by length; a batch stops when every row of it has ended.
+
+Notable: settings that a checkpoint brings with it, such as a repetition penalty, are put aside.
+Only its end-of-sequence tokens count, beside the tokenizer's own.
 Left out: sampling. Greedy decoding makes an answer a function of model and prompt alone.
 """
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
 from wagle.data.batching import by_length, collate_left
 from wagle.data.prompts import encode_prompt
+
+
+def end_tokens(model, tokenizer) -> list[int]:
+    """Ids that end an answer: the tokenizer's EOS, then those of the model's generation settings."""
+    settings = getattr(model, "generation_config", None)
+    ids = getattr(settings, "eos_token_id", None)
+    ids = ids if isinstance(ids, (list, tuple)) else [] if ids is None else [ids]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *ids]))
+
+
+@contextlib.contextmanager
+def _greedy(model, ends: list[int], pad: int) -> Iterator[None]:
+    """Greedy decoding as the model's generation settings; afterwards it has its own again.
+
+    Settings that generate() is given do not suffice: what they leave open comes from the model's.
+    """
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig(
+        do_sample=False, num_beams=1, eos_token_id=ends, pad_token_id=pad
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 @torch.no_grad()
@@ -29,26 +61,15 @@ def answers(
     prompts = [encode_prompt(tokenizer, template, question) for question in questions]
     unique = list(dict.fromkeys(prompts))
     budget = 1 if max_total else token_budget
-    decoded = {}
+    ends, pad, decoded = end_tokens(model, tokenizer), tokenizer.pad_token_id, {}
     for batch in by_length([len(prompt) + max_new_tokens for prompt in unique], budget):
-        ids, attention = collate_left(
-            [unique[i] for i in batch], tokenizer.pad_token_id, model.device
-        )
+        ids, attention = collate_left([unique[i] for i in batch], pad, model.device)
         new = max_new_tokens if max_total is None else max(1, max_total - ids.shape[1])
-        output = model.generate(
-            input_ids=ids,
-            attention_mask=attention,
-            max_new_tokens=new,
-            do_sample=False,
-            num_beams=1,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        for i, row in zip(batch, output[:, ids.shape[1] :], strict=True):
-            decoded[unique[i]] = tokenizer.decode(row, skip_special_tokens=True).strip()
+        with _greedy(model, ends, pad):
+            output = model.generate(input_ids=ids, attention_mask=attention, max_new_tokens=new)
+        for i, row in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):
+            length = next((n for n, token in enumerate(row) if token in ends), len(row))
+            decoded[unique[i]] = tokenizer.decode(row[:length], skip_special_tokens=True).strip()
     return [decoded[prompt] for prompt in prompts]
 
 

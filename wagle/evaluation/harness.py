@@ -1,4 +1,4 @@
-"""Multiple-choice and other benchmark accuracies through lm-evaluation-harness, zero-shot.
+"""Benchmark accuracies and WikiText's word perplexity through lm-evaluation-harness, zero-shot.
 
 The harness scores, averages and gives the standard errors. This module says which task reads which
 file. Tasks in wagle/assets/harness read a local file: a split of the pipeline, or a file of a data
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wagle.data.rows import read_rows, split_file
 from wagle.errors import WagleError
+from wagle.evaluation import wikitext
 from wagle.runtime import assets
 
 
@@ -28,7 +29,7 @@ def local_task(
     config["dataset_kwargs"]["data_files"] = {
         s: str(rows or split_file(data_dir, file)) for s, file in files.items()
     }
-    return config
+    return config | (wikitext.functions() if name == "wikitext" else {})
 
 
 def run(
@@ -42,6 +43,9 @@ def run(
     samples: dict[str, list[int]] | None = None,
 ) -> dict:
     """{task: {acc, acc_stderr, n, version, rows}} and the harness's version under `harness`.
+
+    A task of texts has {word_perplexity, n, version, rows}, and in `rows` the log-likelihood and
+    the number of words of each text.
 
     `local` maps names to task configs (`local_task`). `samples` selects their questions by index.
     `hub` names tasks of the harness itself, of which the first `limit` questions are answered.
@@ -71,19 +75,25 @@ def run(
         for name in names:
             key = f"{name}_local" if name in local else name
             entry, answered = output["results"][key], output.get("samples", {}).get(key, [])
+            answered = sorted(answered, key=lambda sample: sample["doc_id"])
+            about = {
+                "n": output["n-samples"].get(key, {}).get("effective"),
+                "version": output["versions"].get(key),
+            }
+            if "word_perplexity,none" in entry:
+                rows = [[float(x) for x in sample["word_perplexity"]] for sample in answered]
+                value = entry["word_perplexity,none"]
+                result[name] = {"word_perplexity": value, **about, "rows": rows}
+                continue
             if "acc,none" not in entry:
                 raise WagleError(
                     f"harness task {name} reports no accuracy", "a task whose metric is acc"
                 )
-            counts = output["n-samples"].get(key, {})
             result[name] = {
                 "acc": entry["acc,none"],
                 "acc_stderr": entry["acc_stderr,none"],
-                "n": counts.get("effective"),
-                "version": output["versions"].get(key),
-                "rows": [float(s["acc"]) for s in sorted(answered, key=lambda s: s["doc_id"])]
-                if name in local
-                else None,
+                **about,
+                "rows": [float(s["acc"]) for s in answered] if name in local else None,
             }
     return result
 

@@ -41,16 +41,31 @@ NAMES = {
     "MIA min-k++": "mia_min_k_plus_plus",
     "privleak": "privleak",
 }
+# open-unlearning's key -> our metric
+METRICS = {
+    **{f"{prefix}_Q_A_Prob": f"{name} probability" for name, prefix in PREFIXES.items()},
+    **{f"{prefix}_Q_A_ROUGE": f"{name} Rouge-L" for name, prefix in PREFIXES.items()},
+    "ra_Q_A_Prob_normalised": "real authors probability",
+    "wf_Q_A_Prob_normalised": "world facts probability",
+    "forget_Truth_Ratio": "forget truth ratio",
+    **{key: metric for metric, key in NAMES.items()},
+}
+# Of real authors and world facts, `probability` is the one that is relative to wrong answers.
+METRICS |= {f"{prefix}_Q_A_Prob": f"{prefix}_Q_A_Prob" for prefix in ("ra", "wf")}
 
 
 def _column(block, key: str, where: str, depth: int = 1) -> tuple[list[str], np.ndarray]:
-    """(indices, values) of `block[key]`, a mapping from a row's index to its values.
+    """(indices, values) of `block[key]`: a mapping from a row's index to its values, or their list.
 
     A value is a number (depth 1) or a list of numbers (depth 2).
     """
     rows = block.get(key) if isinstance(block, dict) else None
+    if isinstance(rows, list):
+        rows = {str(index): value for index, value in enumerate(rows)}
     if not isinstance(rows, dict) or not rows:
-        raise WagleError(f"{where} has no rows under {key!r}", "a mapping from row index to values")
+        raise WagleError(
+            f"{where} has no rows under {key!r}", "a mapping from row index to values, or a list"
+        )
     try:
         values = np.array(list(rows.values()), dtype=np.float64)
     except (TypeError, ValueError):
@@ -197,17 +212,48 @@ def to_open_unlearning(
     return result
 
 
+def own_numbers(log: dict) -> dict[str, dict]:
+    """Every number that an open-unlearning JSON states, under our name where we have one.
+
+    A metric is a number, or a mapping with `agg_value`: a number, none, or again a mapping of
+    numbers. A metric without a number is NaN, so that it is seen.
+    """
+    result = {}
+    for key, entry in log.items():
+        is_mapping = isinstance(entry, dict)
+        if is_mapping and "agg_value" not in entry:
+            continue
+        value = entry["agg_value"] if is_mapping else entry
+        rows = entry.get("value_by_index") if is_mapping else None
+        name, n = METRICS.get(key, key), len(rows) if isinstance(rows, dict) else None
+        parts = value if isinstance(value, dict) else {"": value}
+        for part, number in parts.items():
+            is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+            result[f"{name} {part}".strip()] = {
+                "value": float(number) if is_number else math.nan,
+                "se": math.nan,
+                "n": n,
+            }
+    return result
+
+
+def _read(path: str | Path) -> tuple[str, dict]:
+    """(protocol, content) of another project's file. Raises WagleError for no JSON object."""
+    log = read_json(path, limit=LARGE_LIMIT, strict=False)
+    if not isinstance(log, dict):
+        raise WagleError(f"{path} holds {type(log).__name__}", "a JSON object")
+    is_tofu = any(file in log for file in TOFU_FILES.values())
+    return "tofu" if is_tofu else "open-unlearning", log
+
+
 def read_log(path: str | Path) -> tuple[str, dict[str, SplitLosses]]:
     """(protocol, splits) of another project's evaluation file, recognized by its keys.
 
     Raises WagleError for anything else.
     """
-    log = read_json(path, limit=LARGE_LIMIT, strict=False)
-    if not isinstance(log, dict):
-        raise WagleError(f"{path} holds {type(log).__name__}", "a JSON object")
-    if any(file in log for file in TOFU_FILES.values()):
-        return "tofu", from_tofu(log, str(path))
-    return "open-unlearning", from_open_unlearning(log, str(path))
+    protocol, log = _read(path)
+    read = from_tofu if protocol == "tofu" else from_open_unlearning
+    return protocol, read(log, str(path))
 
 
 def log_metrics(
@@ -217,8 +263,13 @@ def log_metrics(
 
     `reference` is the retrained model's file of the same kind. Where both the forget and the retain
     split are there, `FQ (wagle)` is FQ in the paper's sense: forget against retain, same model.
+    Numbers that an open-unlearning file states and that its rows do not give are taken over; one
+    that its rows give otherwise is shown beside ours as `<metric> (file)`.
     """
-    protocol, splits = read_log(path)
+    protocol, log = _read(path)
+    stated = own_numbers(log) if protocol == "open-unlearning" else {}
+    has_rows = any(f"{prefix}_Q_A_PERT_Prob" in log for prefix in PREFIXES.values())
+    splits = read_log(path)[1] if has_rows or not stated else {}
     retrained = None
     if reference is not None:
         reference_protocol, reference_splits = read_log(reference)
@@ -227,6 +278,8 @@ def log_metrics(
                 f"{reference} is a log of {reference_protocol}",
                 f"one of {protocol} with a forget split",
             )
+        if "forget" not in splits:
+            raise WagleError(f"{path} has no rows of the forget split", "rows, or no reference")
         retrained = reference_splits["forget"]
     result = protocols.tofu_metrics(splits, protocol, retrained)
     if {"forget", "retain"} <= set(splits):
@@ -239,4 +292,9 @@ def log_metrics(
             "se": math.nan,
             "n": sum(map(len, ratios)),
         }
+    for name, entry in stated.items():
+        if name not in result:
+            result[name] = entry
+        elif not math.isclose(entry["value"], result[name]["value"], rel_tol=1e-6):
+            result[f"{name} (file)"] = entry
     return protocol, result

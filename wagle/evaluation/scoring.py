@@ -12,6 +12,8 @@ excluded, in order of text and position:
     mean, std            mean and standard deviation of the log-probabilities over the vocabulary
                          at this position, under the model's own distribution (Min-K%++)
 
+The file's metadata hold the template, for a log's numbers mean nothing without it.
+
 Notable: logits are cast to fp32 before the log-softmax. Left out: metrics (metrics.py).
 """
 
@@ -27,6 +29,8 @@ from wagle.data.batching import by_length, collate
 from wagle.data.prompts import Encoded, encode
 from wagle.errors import WagleError
 from wagle.runtime.files import TO_MAKE_AGAIN
+
+TEMPLATE = b"wagle.template"  # key of the file's metadata
 
 
 class ScoredText(NamedTuple):
@@ -130,8 +134,11 @@ def score(
     return log
 
 
-def write_log(path: str | Path, log: dict[str, np.ndarray]) -> None:
-    """Write the log as Parquet; columns of texts are dictionary-encoded."""
+def write_log(path: str | Path, log: dict[str, np.ndarray], template: str) -> None:
+    """Write the log, and the template that its texts were scored in, as Parquet.
+
+    Columns of texts are dictionary-encoded.
+    """
     import pyarrow
     from pyarrow import parquet
 
@@ -139,7 +146,8 @@ def write_log(path: str | Path, log: dict[str, np.ndarray]) -> None:
     for name, values in log.items():
         if values.dtype == object:
             columns[name] = columns[name].dictionary_encode()
-    parquet.write_table(pyarrow.table(columns), path, compression="zstd")
+    table = pyarrow.table(columns, metadata={TEMPLATE: template.encode("utf-8")})
+    parquet.write_table(table, path, compression="zstd")
 
 
 COLUMN_KINDS = {  # numpy's dtype.kind of the columns that metrics read
@@ -153,11 +161,36 @@ COLUMN_KINDS = {  # numpy's dtype.kind of the columns that metrics read
 }
 
 
-def read_log(path: str | Path) -> dict[str, np.ndarray]:
-    """Columns of a scoring log. Raises WagleError when the file is not one."""
+def log_template(path: str | Path) -> str:
+    """The template that a scoring log was made in. Raises WagleError when the file names none."""
     import pyarrow
     from pyarrow import parquet
 
+    try:
+        metadata = parquet.read_schema(path).metadata or {}
+        if TEMPLATE in metadata:
+            return metadata[TEMPLATE].decode("utf-8")
+    except (OSError, pyarrow.ArrowException, UnicodeDecodeError, OverflowError) as error:
+        raise WagleError(f"{path} is not a scoring log: {error}", do=TO_MAKE_AGAIN) from None
+    raise WagleError(f"{path} names no template", "a scoring log with its template", TO_MAKE_AGAIN)
+
+
+def read_log(path: str | Path, template: str | None = None) -> dict[str, np.ndarray]:
+    """Columns of a scoring log.
+
+    template: the one that the reader's protocol needs; None where the reader compares no scores.
+
+    Raises WagleError when the file is not a log, or was scored in another template.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    if template is not None and (own := log_template(path)) != template:
+        raise WagleError(
+            f"{path} was scored in the template {own!r}",
+            f"{template!r}, in which the protocol's scores are defined",
+            "score the model in this template (evaluation.templates)",
+        )
     try:
         with parquet.ParquetFile(path) as file:
             n_rows = file.metadata.num_rows

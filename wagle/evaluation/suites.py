@@ -69,8 +69,20 @@ def harness_accuracies(benchmarks: dict) -> dict[str, dict]:
         if entry["rows"]
         else {"value": entry["acc"], "se": entry["acc_stderr"], "n": entry["n"]}
         for name, entry in benchmarks.get("harness", {}).items()
-        if name != "harness"
+        if name != "harness" and "acc" in entry
     }
+
+
+def word_perplexity(entry: dict) -> dict:
+    """{value, se, n} of the harness's perplexity per word, over n documents.
+
+    The error is the delta method's, of a ratio of sums over documents: log-likelihoods and words.
+    """
+    loss, words = np.array(entry["rows"], dtype=np.float64).T
+    value, n = entry["word_perplexity"], len(words)
+    spread = loss - words * loss.sum() / words.sum()
+    se = value * math.sqrt(n / (n - 1) * (spread**2).sum()) / words.sum() if n > 1 else None
+    return {"value": value, "se": se, "n": n}
 
 
 def with_efficacy_average(result: dict[str, dict], efficacy: Sequence[str]) -> dict[str, dict]:
@@ -85,12 +97,13 @@ def with_efficacy_average(result: dict[str, dict], efficacy: Sequence[str]) -> d
 
 
 def general_utility(benchmarks: dict) -> dict[str, dict]:
-    """TruthfulQA, `zero-shot Acc` (mean of the other harness tasks) and WikiText perplexity."""
+    """TruthfulQA, `zero-shot Acc` (mean of the other tasks) and WikiText's perplexity per word."""
     accuracy, result = harness_accuracies(benchmarks), {}
+    texts = benchmarks.get("harness", {}).get("wikitext")
     if "truthfulqa_mc1" in accuracy:
         result["TruthfulQA"] = accuracy.pop("truthfulqa_mc1")
     if accuracy:
         result["zero-shot Acc"] = average(accuracy)
-    if "perplexity" in benchmarks:
-        result["WikiText PPL"] = benchmarks["perplexity"]
+    if texts:
+        result["WikiText PPL"] = word_perplexity(texts)
     return result

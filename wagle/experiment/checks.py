@@ -29,6 +29,7 @@ def check_references(config: dict, name: str) -> None:
     task = task_of(config)
     _check_task(config, task, name)
     _check_split_references(config, task, name)
+    _check_book(config, name)
     _check_split_sources(config, name)
     _check_figures(config, name)
 
@@ -93,6 +94,7 @@ def _check_task(config: dict, task: Task, name: str) -> None:
             raise WagleError(
                 f"{name}: task {config['task']} has no evaluation.{key}", do="see docs/config.md"
             )
+    _check_templates(config, task, name)
     unknown = set(config["evaluation"]["protocols"]) - set(task.layouts)
     if unknown:
         raise WagleError(
@@ -111,6 +113,19 @@ def _check_task(config: dict, task: Task, name: str) -> None:
         raise WagleError(f"{name}: no models.retrained", "TOFU's forget quality compares with it")
 
 
+def _check_templates(config: dict, task: Task, name: str) -> None:
+    """Protocols that have templates of their own are computed, from logs that have a template."""
+    for protocol, template in config["evaluation"].get("templates", {}).items():
+        where = f"{name}: evaluation.templates.{protocol}"
+        if not task.scoring_log:
+            raise WagleError(
+                f"{where}, but task {config['task']} has no scoring log", "no templates"
+            )
+        if protocol not in config["evaluation"]["protocols"]:
+            raise WagleError(f"{where} is not computed", "a protocol of evaluation.protocols")
+        check_template(template)
+
+
 def _split_readers(config: dict, task: Task) -> dict[str, str]:
     """Role -> the block of the config that reads this split."""
     evaluation, models = config["evaluation"], config["models"]
@@ -122,11 +137,12 @@ def _split_readers(config: dict, task: Task) -> dict[str, str]:
     readers |= dict.fromkeys(
         evaluation["generation"].get("roles", []), "evaluation.generation.roles"
     )
-    if "perplexity" in evaluation:
-        readers["wikitext"] = "evaluation.perplexity"
     if evaluation.get("classifier", {}).get("source") == "probe":
         readers["toxicity_labels"] = "evaluation.classifier (probe)"
     readers |= dict.fromkeys(finetune.get("replay", []), "models.finetune.replay")
+    for model in ("target", "retrained"):
+        trained = models.get(model, {}).get("roles", [])
+        readers |= dict.fromkeys(trained, f"models.{model}.roles")
     pretrain = base.get("pretrain", {}).get("roles", [])
     return readers | dict.fromkeys([*base.get("corpus", []), *pretrain], "models.base")
 
@@ -146,11 +162,29 @@ def _check_split_references(config: dict, task: Task, name: str) -> None:
             )
 
 
+def _check_book(config: dict, name: str) -> None:
+    """Prompts that unlearning does not read measure forgetting only if the target knew them."""
+    target = config["models"]["target"]
+    if "unseen" in config["data"]["splits"] and target["source"] == "finetune":
+        roles = target.get("roles", ["forget", "retain"])
+        if "book" not in roles:
+            raise WagleError(
+                f"{name}: the target is tuned on {', '.join(roles)}, and never reads the passages"
+                " of unseen",
+                "a split book with all passages, named in models.target.roles",
+            )
+
+
 def _check_split_sources(config: dict, name: str) -> None:
     data = config["data"]
     for role in data["splits"]:
         where = f"{name}: split {role}"
         for source, options in split_entries(config, role):
+            if role == "wikitext" and "form" in options:
+                raise WagleError(
+                    f"{where} has form {options['form']}",
+                    "no form: the harness makes documents of the raw lines, blank ones included",
+                )
             missing = [key for key in ("dataset", "revision") if key not in options | data]
             if source == "hub" and missing:
                 raise WagleError(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wagle.errors import WagleError
-from wagle.experiment import grid
+from wagle.experiment import grid, templates
 from wagle.experiment.config import training_gpus
 from wagle.experiment.settings import settings_of
 from wagle.experiment.splits import split_entries
@@ -278,7 +278,8 @@ def _finetuning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     if not n_jobs:
         return []
     options = models["finetune"]
-    n_rows = rows(config, "forget").n + rows(config, "retain").n
+    roles = models["target"].get("roles", ["forget", "retain"])
+    n_rows = sum(rows(config, role).n for role in roles)
     trained_tokens = n_rows * options["epochs"] * tokens
     gpus = 1 if options.get("adapters") else max(1, training_gpus(config))
     batch = min(options["token_budget"], options["batch_size"] * tokens / gpus)
@@ -419,7 +420,7 @@ def _evaluation(config: dict, model: Shape, tokens: int) -> Stage:
     logits = scoring.get("token_budget", tokens) * model.vocabulary * (width + 4)
     return Stage(
         name="evaluate",
-        n_jobs=len(grid.all_cells(config)),
+        n_jobs=len(grid.all_cells(config)) * len(templates.folders(config)),
         flops=2 * n * (texts * tokens + prompts * (tokens + new_tokens)),
         traffic=batches * new_tokens * (width * n + cache),
         gpu_memory=width * n + max(cache, logits),

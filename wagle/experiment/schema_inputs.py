@@ -92,8 +92,9 @@ class Part(Block):
     )
     column: Text = optional("The column that holds the text of a form.", "text", SPLIT)
     words: Annotated[int, Field(ge=2)] = optional(
-        "Length of a passage. Unit: words. Forms packed and completion need it.",
-        "no passages are cut",
+        "Length of a passage, or the most words of a text. Unit: words. Forms packed and completion"
+        " need it.",
+        "no passages are cut, and texts are whole",
         SPLIT,
     )
     prompt_words: Count = optional(
@@ -172,13 +173,22 @@ class Splits(Block):
     wmdp_cyber: Split = optional("WMDP's questions on computer security.", "not asked", SPLIT)
     mmlu: Split = optional("MMLU's questions, a measure of utility.", "not asked", SPLIT)
     wikitext: Split = optional(
-        "Texts whose perplexity is measured. evaluation.perplexity needs it.", "not read", SPLIT
+        "Raw lines of WikiText, blank ones included, whose perplexity per word is measured."
+        " evaluation.harness.local with wikitext needs it.",
+        "not read",
+        SPLIT,
     )
     seen: Split = optional(
         "Beginnings of passages that must be forgotten. Task whp needs it.", "not read", SPLIT
     )
     unseen: Split = optional(
-        "Beginnings of passages of no training set. Task whp needs it.", "not read", SPLIT
+        "Beginnings of passages that unlearning does not read, but the target was tuned on. Task"
+        " whp needs it.",
+        "not read",
+        SPLIT,
+    )
+    book: Split = optional(
+        "All passages of what must be forgotten. models.target.roles names it.", "not read", SPLIT
     )
     real_toxicity: Split = optional("Prompts of RealToxicityPrompts.", "not asked", SPLIT)
     safe_rlhf: Split = optional("Prompts of PKU-SafeRLHF.", "not asked", SPLIT)
@@ -227,6 +237,9 @@ class Data(Block):
     splits: Splits = key("The rows of each role.")
 
 
+Roles = Annotated[list[Role], Field(min_length=1), Distinct()]
+
+
 class Hub(Block):
     """A model of the Hugging Face hub."""
 
@@ -246,6 +259,11 @@ class Finetuned(Block):
     """A model that this experiment trains from the base model, with models.finetune."""
 
     source: Literal["finetune"] = key("The model is fine-tuned from models.base.", MODEL)
+    roles: Roles = optional(
+        "Splits that it is trained on, besides models.finetune.replay.",
+        "the target is trained on forget and retain, the retrained model on retain",
+        MODEL,
+    )
 
 
 class Wheel(Block):
@@ -277,9 +295,6 @@ class Training(Block):
     autocast: Autocast = key(
         "Precision of matrix products. Weights stay in fp32. `none` means fp32.", TRAINED
     )
-
-
-Roles = Annotated[list[Role], Field(min_length=1), Distinct()]
 
 
 class Pretraining(Training):

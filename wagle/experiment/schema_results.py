@@ -23,6 +23,7 @@ from wagle.experiment.schema_types import (
     Precision,
     Ratio,
     Role,
+    Text,
     key,
     optional,
 )
@@ -75,8 +76,8 @@ class Generation(Block):
 class Harness(Block):
     """Zero-shot benchmarks of lm-evaluation-harness (tasks other than tofu)."""
 
-    local: Annotated[list[Literal["wmdp_bio", "wmdp_cyber", "mmlu"]], Distinct()] = key(
-        "Benchmarks whose questions are the splits of the same names.", EVALUATE
+    local: Annotated[list[Literal["wmdp_bio", "wmdp_cyber", "mmlu", "wikitext"]], Distinct()] = key(
+        "Benchmarks whose questions, or texts, are the splits of the same names.", EVALUATE
     )
     hub: Annotated[list[HarnessTask], Distinct()] = key(
         "Benchmarks that fetch their own questions.", EVALUATE
@@ -84,16 +85,9 @@ class Harness(Block):
     limit: Count | None = key("Most questions of each hub benchmark. null: all.", EVALUATE)
     batch_size: Count = key("Questions of one pass. It bounds memory and speed.", EVALUATE)
     precision: Precision = key(
-        "Precision of the weights in the whole evaluation, texts and perplexity included.",
+        "Precision of the weights in the whole evaluation, generated texts included.",
         EVALUATE,
     )
-
-
-class Perplexity(Block):
-    """The perplexity of split wikitext (tasks other than tofu)."""
-
-    window: Annotated[int, Field(ge=2)] = key("Length of a window. Unit: tokens.", EVALUATE)
-    token_budget: Count = key(PASS, EVALUATE)
 
 
 class EmbedderWheel(Wheel):
@@ -144,6 +138,16 @@ class Evaluation(Block):
         " tofu have no other.",
         "A change re-runs metrics from stored logs, and tables and figures. That takes seconds.",
     )
+    templates: Annotated[
+        dict[Literal["wagle-code", "tofu", "open-unlearning"], Text], Field(min_length=1)
+    ] = optional(
+        "Templates of protocols whose prompts differ from `template`, each with {question} and"
+        " {answer} as there. Every further template is one more evaluation of each model, below"
+        " `evaluations/template-<id>/`.",
+        "all protocols read answers in the experiment's template, which is the target's",
+        "A change evaluates every model in the new template, and re-trains cells whose checkpoint"
+        " was not kept.",
+    )
     generation: Generation = key("How answers are generated.")
     scoring: Scoring = optional(
         "How answers are scored. Task tofu needs it.", "no answer is scored"
@@ -153,9 +157,8 @@ class Evaluation(Block):
         " tofu needs it, and a classifier with source probe.",
         "nothing is embedded",
     )
-    harness: Harness = optional("Benchmarks. Task wmdp needs it.", "no benchmark is run")
-    perplexity: Perplexity = optional(
-        "Perplexity of texts. Tasks whp and detox need it.", "no perplexity is measured"
+    harness: Harness = optional(
+        "Benchmarks. Tasks wmdp, whp and detox need it.", "no benchmark is run"
     )
     classifier: Annotated[
         HubClassifier | FolderClassifier | Probe, Field(discriminator="source")

@@ -18,7 +18,7 @@ TASK = Task(
     },
     utility="zero-shot Acc",
     utility_label="Zero-shot accuracy (utility)",
-    evaluation=("classifier", "perplexity"),
+    evaluation=("classifier", "harness"),
     published="table3-detox.csv",
     best=("UE Avg", "zero-shot Acc"),
     lower_is_better=("WikiText PPL",),

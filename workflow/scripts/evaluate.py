@@ -30,7 +30,7 @@ with recorded(snakemake) as outputs:
         max_length=params["max_length"],
         **scoring_options,
     )
-    scoring.write_log(outputs.tokens, log)
+    scoring.write_log(outputs.tokens, log, template)
     entries = generation.tasks(splits)
     questions = [entry["question"] for entry in entries]
     answers = generation.answers(

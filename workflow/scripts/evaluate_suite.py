@@ -12,7 +12,6 @@ import torch
 
 from wagle.data.rows import read_rows, write_rows
 from wagle.evaluation import generation, harness, suites, toxicity
-from wagle.evaluation.perplexity import perplexity
 from wagle.model import checkpoints
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
@@ -35,9 +34,6 @@ with recorded(snakemake) as outputs:
             for name in options["harness"].pop("local")
         }
         benchmarks["harness"] = harness.run(model, tokenizer, local, **options["harness"])
-    if "perplexity" in options:
-        texts = [row["text"] for row in read_rows(inputs["wikitext_rows"])]
-        benchmarks["perplexity"] = perplexity(model, tokenizer, texts, **options["perplexity"])
     entries = suites.prompts(splits, roles, limit)
     questions = [entry["question"] for entry in entries]
     answers = generation.answers(
