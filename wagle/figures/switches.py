@@ -113,7 +113,7 @@ def draw(figure, data, params):
         gridspec_kw={"height_ratios": [len(habits) + 1 for habits in names.values()]},
     )
     for axes_row, (baseline, habits) in zip(panels, names.items(), strict=True):
-        for axes, (metric, text) in zip(axes_row, metrics.items(), strict=True):
+        for axes, metric in zip(axes_row, metrics, strict=True):
             axes.axvline(0, color="black", linewidth=1)
             shown = data[(data["baseline"] == baseline) & (data["metric"] == metric)]
             step = 0.5 / len(params["selections"])
@@ -142,9 +142,9 @@ def draw(figure, data, params):
                 f"{label(name)} {rows['base'].iloc[0]:.3f}"
                 for name, rows in shown.groupby("selection", sort=False)
             )
-            axes.set_title(f"{label(baseline)} without a habit: {base}", fontsize=12)
-            if axes_row is panels[-1]:
-                axes.set_xlabel(f"Difference of {text}")
+            axes.set_title(f"{label(baseline)}, {metric} without a habit: {base}", fontsize=12)
+    for axes, text in zip(panels[-1], metrics.values(), strict=True):
+        axes.set_xlabel(f"Difference of {text}")
     plots.legend_below(figure, panels[0][0], len(params["selections"]))
     seeds = data["seeds"].min()
     figure.suptitle(
