@@ -20,9 +20,7 @@ rule gradients:
         runtime=resource("gradients", "minutes"),
         gpu=gpus("gradients"),
     params:
-        config=lambda w: attribution_config(
-            "reduction", "token_budget", "precision", *(["forget_labels"] * (w.side == "forget"))
-        ),
+        config=gradient_config,
         code=code("gradients.py"),
     script:
         "../workflow/scripts/gradients.py"
@@ -46,7 +44,7 @@ rule activations:
         runtime=resource("gradients", "minutes"),
         gpu=gpus("gradients"),
     params:
-        config=fixed(attribution_config("calibration_samples", "token_budget", "precision")),
+        config=activation_config,
         code=code("activations.py"),
     script:
         "../workflow/scripts/activations.py"
@@ -72,6 +70,7 @@ rule score:
     params:
         implementation=lambda w: score_module(w.selection),
         options=lambda w: canonical(SELECTIONS[name_of(w.selection)].get("options", {})),
+        seed=lambda w: draws.Draw.parse(w.draw).seed or 0,
         code=lambda w: code("score.py", score_module(w.selection)),
     script:
         "../workflow/scripts/score.py"
@@ -95,6 +94,7 @@ rule mask:
         mem_mb=resource("mask", "mem_mb"),
         runtime=resource("mask", "minutes"),
     params:
+        variant=lambda w: draws.Draw.parse(w.draw).variant,
         select=ranking,
         code=code("mask.py"),
     script:

@@ -10,9 +10,12 @@ from wagle.experiment import (
     claims_file,
     config as experiment,
     densities,
+    draws,
     figures,
     grid,
+    official,
     plugins,
+    settings,
     splits,
     tasks,
     templates,
@@ -68,8 +71,8 @@ if not handover.same_run(config["experiment"], FINGERPRINT):
 wildcard_constraints:
     role="[a-z_]+",
     model="target|retrained",
-    side="forget|retain",
-    draw=r"all|seed-\d+",
+    side=draws.SIDE_PATTERN,
+    draw=draws.PATTERN,
     selection=r"[\w-]+(@gamma-[^/]+)?",
     ratio=r"[0-9.e-]+",
     cell=r"original|retrained|[^/]+/[^/]+/(tuned|ratio-[^/]+(/lr-[^/]+)?)/seed-\d+",
@@ -125,11 +128,6 @@ def code(script, *modules):
 def block(*keys, **more):
     """Canonical text of some of the config's blocks: what of the config a rule depends on."""
     return canonical({key: config[key] for key in keys} | more)
-
-
-def encoding():
-    """How rows become tokens: part of the identity of every job that reads rows with a model."""
-    return {key: config[key] for key in ("template", "max_length", "text_padding") if key in config}
 
 
 def fixed(text):
@@ -202,7 +200,11 @@ def finetune_config(wildcards):
     if not is_finetuned(wildcards):
         return "null"
     options = {key: value for key, value in config["models"]["finetune"].items() if key != "replay"}
-    return block(encoding=encoding(), finetune=options, roles=training_roles(wildcards.model))
+    return block(
+        encoding=official.encoding(config),
+        finetune=options,
+        roles=training_roles(wildcards.model),
+    )
 
 
 def finetune_gpus(wildcards):
@@ -215,13 +217,37 @@ def finetune_gpus(wildcards):
 
 def gradient_inputs(wildcards):
     """Retain rows are drawn to match the number of forget rows; refusals matter only as labels of the forget loss."""
-    refuses = config["attribution"]["forget_labels"] == "refusal"
-    further = ["retain"] if wildcards.side == "retain" else ["refusals"] if refuses else []
+    source, _ = draws.parse_side(wildcards.side)
+    further = {"retain": ["retain"], "forget-refusal": ["refusals"]}.get(source, [])
     return inputs(model=TARGET, **rows("forget", *further))
 
 
-def attribution_config(*keys):
-    return block(encoding=encoding(), attribution={key: config["attribution"][key] for key in keys})
+def attribution_config(habits, *keys, **more):
+    """How rows become tokens under `habits`, and the attribution's own `keys`."""
+    return block(
+        encoding=official.encoding(config, habits),
+        attribution={key: config["attribution"][key] for key in keys},
+        **more,
+    )
+
+
+def gradient_config(wildcards):
+    source, habits = draws.parse_side(wildcards.side)
+    return attribution_config(
+        habits,
+        *("reduction", "token_budget", "precision"),
+        source=source,
+        seed=draws.Draw.parse(wildcards.draw).seed,
+        accumulation=official.options(official.GRADIENTS, habits),
+        retain_with_replacement="retain-draws" in habits,
+    )
+
+
+def activation_config(wildcards):
+    draw = draws.Draw.parse(wildcards.draw)
+    return attribution_config(
+        draw.habits, "calibration_samples", "token_budget", "precision", seed=draw.seed
+    )
 
 
 def name_of(selection):
@@ -230,13 +256,14 @@ def name_of(selection):
 
 def score_inputs(wildcards):
     """Only what this score reads: magnitude and random wait for no gradient and need no GPU."""
-    sources = {
-        "forget": ("gradients/forget/all", "gradients.safetensors"),
-        "retain": (f"gradients/retain/{wildcards.draw}", "gradients.safetensors"),
-        "activations": (f"activations/{wildcards.draw}", "activations.safetensors"),
+    draw, needs = draws.Draw.parse(wildcards.draw), grid.needs(config, name_of(wildcards.selection))
+    files = {
+        "forget": "gradients.safetensors",
+        "retain": "gradients.safetensors",
+        "activations": "activations.safetensors",
     }
-    needed = [name for name in sources if name in grid.needs(config, name_of(wildcards.selection))]
-    return inputs(model=TARGET, **{name: sources[name] for name in needed})
+    needed = [name for name in files if name in needs]
+    return inputs(model=TARGET, **{name: (draw.folder(name), files[name]) for name in needed})
 
 
 def score_module(selection):
@@ -285,31 +312,27 @@ def unlearn_inputs(wildcards):
 
 
 def unlearn_config(wildcards):
-    """The parts of the config that this very cell depends on: its own method, and LoRA's options only for LoRA."""
+    """What this very cell depends on: the settings of its method with its selection, and LoRA's options only for LoRA."""
     cell = the_cell(wildcards)
-    options = METHODS[cell.method]
-    selection = SELECTIONS[cell.selection]
-    overrides = {key: options[key] for key in ("precision", "autocast") if key in options}
-    method = {
-        key: value for key, value in options.items() if key not in ("ratio", "module", *overrides)
-    }
-    if "lr" in selection:
-        method["lr"] = selection["lr"]
+    selection, chosen = SELECTIONS[cell.selection], settings.settings_of(
+        config, cell.method, cell.selection
+    )
+    training = dict(chosen.training)
     if cell.tuned:  # its rate is in its pick
-        del method["lr"]
+        del training["lr"]
     elif cell.lr is not None:
-        method["lr"] = cell.lr
+        training["lr"] = cell.lr
     adapters = {
         key: selection[key]
         for key in ("r", "alpha", "dropout", "target_modules")
         if key in selection
     }
     return block(
-        "unlearning",
-        encoding=encoding(),
-        method=method,
+        options=chosen.options,
+        training=training,
+        encoding=chosen.encoding,
+        least_moved=chosen.least_moved,
         adapters=adapters,
-        overrides=overrides,
         evaluation_precision=evaluation_precision(),
     )
 
@@ -506,19 +529,14 @@ def timing_jobs():
         stages["unlearn"].append(f"{R}/unlearned/{cell.id}/manifest.json")
         if not cell.has_mask:
             continue
-        draw, needed = grid.draw_name(config, cell.selection, cell.seed), grid.needs(
-            config, cell.selection
-        )
+        draw, needed = grid.draw_of(config, cell), grid.needs(config, cell.selection)
         name = cells.selection_id(cell.selection, cell.gamma)
         folders = {
-            "score": [f"scores/{name}/{draw}"],
+            "score": [f"scores/{name}/{draw.name}"],
             "mask": [grid.mask_folder(config, cell)],
-            "gradients": [],
-            "activations": [],
+            "gradients": [draw.folder(side) for side in ("forget", "retain") if side in needed],
+            "activations": [draw.folder("activations")] * ("activations" in needed),
         }
-        folders["gradients"] += ["gradients/forget/all"] * ("forget" in needed)
-        folders["gradients"] += [f"gradients/retain/{draw}"] * ("retain" in needed)
-        folders["activations"] += [f"activations/{draw}"] * ("activations" in needed)
         for stage, paths in folders.items():
             known = stages.setdefault(stage, [])
             known += [

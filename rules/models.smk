@@ -70,7 +70,10 @@ rule base:
         gpu=gpus("finetune"),
     params:
         config=fixed(
-            block(base=config["models"].get("base"), encoding=encoding() if base_roles() else None)
+            block(
+                base=config["models"].get("base"),
+                encoding=official.encoding(config) if base_roles() else None,
+            )
         ),
         code=code("base.py"),
     script:

@@ -192,7 +192,7 @@ def examples(folder: Path) -> dict[str, Path]:
     found["parameters"].mkdir()
     (found["parameters"] / tensors.ORDER).write_text(json.dumps(shapes))
     found["resume"].mkdir()
-    optimizer = optimizers.make_optimizer("fp32", model(), None, 0.0)
+    optimizer = optimizers.make_optimizer("fp32", model(), None, optimizers.Decay(0.0))
     for p in optimizer.parameters.values():
         p.grad = torch.ones_like(p)
     optimizer.step(0.1)
@@ -233,7 +233,7 @@ def readers(valid: dict[str, Path], folder: Path) -> dict:
             read_run(path)
 
     def take_up(path):
-        optimizer = optimizers.make_optimizer("fp32", model(), None, 0.0)
+        optimizer = optimizers.make_optimizer("fp32", model(), None, optimizers.Decay(0.0))
         load_state(ResumeFolder(path, "me"), optimizer)
 
     order = f"order/{tensors.ORDER}"

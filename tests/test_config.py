@@ -11,6 +11,8 @@ import yaml
 from wagle.errors import WagleError
 from wagle.experiment import config, grid
 from wagle.experiment.cells import Cell
+from wagle.experiment.draws import Draw
+from wagle.experiment.settings import settings_of
 from wagle.runtime.identity import ROOT
 
 SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
@@ -82,6 +84,19 @@ def changed(path, value):
             ["wagel"],
             r"unknown name 'wagel' \(did you mean 'wagle'\?\)",
         ),
+        (
+            "methods.npo.overrides",
+            {"dens": {}},
+            r"methods\.npo\.overrides: unknown name 'dens' \(did you mean 'dense'\?\)",
+        ),
+        (
+            "methods.npo.overrides",
+            {"dense": {"options": {"betta": 1.0}}},
+            r"overrides\.dense\.options: unknown name 'betta'",
+        ),
+        ("methods.npo.overrides", {"dense": {"ratio": 0.5}}, "dense has ratio.*has a mask"),
+        ("methods.npo.overrides", {"wagle": {"module": "x"}}, "unknown key 'module'"),
+        ("methods.npo.official", ["label-spam"], "official.0 is 'label-spam'; allowed: 'all', "),
         ("data.source", "files", "data_dir is not set"),
         ("data.splits.forget", {"name": "../secret"}, "data.splits.forget.name"),
         ("experiment", "../elsewhere", "experiment"),
@@ -145,7 +160,120 @@ def test_cells_shared_by_table_and_sweeps_exist_once():
 
 
 def test_draws_follow_what_a_score_reads():
-    assert (
-        grid.draw_name(QUICK, "magnitude", 3) == "all" and grid.draw_name(QUICK, "snip", 3) == "all"
+    assert {draw(QUICK, "npo", name) for name in ("magnitude", "snip")} == {"all"}
+    assert {draw(QUICK, "npo", name) for name in ("random", "wanda", "wagle")} == {"seed-3"}
+
+
+def draw(loaded, method, selection):
+    return grid.draw_of(loaded, grid.make_cell(loaded, method, selection, 3)).name
+
+
+def test_draws_name_labels_and_habits_that_the_score_reads():
+    loaded = changed("methods.po.forget_labels", "refusal")
+    loaded["methods"]["npo"]["official"] = ["label-span", "retain-draws", "frozen-decay"]
+    loaded["methods"]["po"]["official"] = ["prompt-tag", "refusal-eos"]
+    assert draw(loaded, "graddiff", "wagle") == "seed-3"
+    assert draw(loaded, "npo", "wagle") == "seed-3+label-span+retain-draws"
+    assert draw(loaded, "npo", "snip") == "all+label-span"
+    assert draw(loaded, "npo", "wanda") == draw(loaded, "npo", "random") == "seed-3"
+    assert draw(loaded, "po", "snip") == "seed-3+refusal+prompt-tag+refusal-eos"
+    assert draw(loaded, "po", "wanda") == "seed-3+prompt-tag"
+    assert draw(loaded, "po", "magnitude") == "all"
+    made = Draw.parse(draw(loaded, "po", "wagle"))
+    assert made.name == draw(loaded, "po", "wagle")
+    assert made.folder("forget") == "gradients/forget-refusal+prompt-tag+refusal-eos/seed-3"
+    assert made.folder("retain") == "gradients/retain+prompt-tag/seed-3"
+    assert Draw.parse("seed-3").folder("forget") == "gradients/forget/all"
+    assert Draw.parse("seed-3").folder("activations") == "activations/seed-3"
+
+
+def test_a_narrower_block_goes_before_a_wider_one():
+    loaded = changed("methods.npo.overrides", {
+        "dense": {"options": {"retain_weight": 4.0}, "batch_size": 2, "steps": 7},
+        "lora": {"lr": 1.0e-2, "least_moved": 0.5},
+        "wagle": {"ratio": 0.3, "forget_labels": "refusal", "precision": "bf16"},
+    })  # fmt: skip
+    loaded["official"] = ["label-span"]
+    dense, lora, wagle, plain = (
+        settings_of(loaded, "npo", name) for name in ("dense", "lora", "wagle", "random")
     )
-    assert {grid.draw_name(QUICK, name, 3) for name in ("random", "wanda", "wagle")} == {"seed-3"}
+    assert dense.options == {"beta": 0.1, "size": "mean", "retain_weight": 4.0}
+    assert plain.options["retain_weight"] == 1.0
+    assert dense.training["steps"] == 7 and "epochs" not in dense.training
+    assert (dense.training["batch_size"], plain.training["batch_size"]) == (2, 4)
+    assert (lora.training["lr"], lora.least_moved) == (1.0e-2, 0.5)
+    assert settings_of(loaded, "po", "lora").training["lr"] == 5.0e-3  # the selection's own
+    assert plain.training["lr"] == 6.0e-4 and plain.least_moved == 0.01
+    assert (wagle.ratio, wagle.forget_labels, wagle.training["precision"]) == (
+        0.3,
+        "refusal",
+        "bf16",
+    )
+    assert (plain.ratio, plain.forget_labels, plain.training["precision"]) == (
+        0.8,
+        "answer",
+        "fp32",
+    )
+    assert {each.habits for each in (dense, wagle, plain)} == {frozenset({"label-span"})}
+    assert grid.make_cell(loaded, "npo", "wagle", 1).ratio == 0.3
+    assert grid.make_cell(loaded, "npo", "wagle", 1, 0.95).ratio == 0.95
+    config.validate(loaded)
+
+
+def test_official_habits_become_options_of_the_library():
+    loaded = changed("methods.npo.official", ["all"])
+    loaded["methods"]["po"]["official"] = ["all"]
+    npo, po = (settings_of(loaded, name, "wagle") for name in ("npo", "po"))
+    assert npo.training.keys() - settings_of(QUICK, "npo", "wagle").training.keys() == {
+        "decay_frozen",
+        "decay_exempt",
+        "retain_with_replacement",
+    }
+    assert npo.training["precision"] == "bf16"
+    assert npo.encoding == {
+        "template": r"[INST] {question} [\INST] {answer}",
+        "max_length": 128,
+        "text_padding": "in-loss-unattended",
+        "last_prompt_token_in_loss": True,
+    }
+    refusals = {"refusals_end_with_eos": False, "refusals_attended_as_answers": True}
+    assert po.encoding == npo.encoding | refusals
+    assert settings_of(QUICK, "npo", "wagle").encoding == {
+        "template": QUICK["template"],
+        "max_length": 128,
+    }
+    config.validate(loaded)
+
+
+@pytest.mark.parametrize(
+    ("method", "template", "message"),
+    [
+        (
+            {"official": ["bf16-weights"], "precision": "fp32"},
+            None,
+            "bf16-weights and precision fp32",
+        ),
+        ({"official": ["all"]}, "Q: {question} A: {answer}", "habit prompt-tag, but the template"),
+    ],
+)
+def test_habits_that_fit_nothing_are_refused(method, template, message):
+    loaded = copy.deepcopy(QUICK) | ({"template": template} if template else {})
+    loaded["methods"]["npo"] |= method
+    with pytest.raises(WagleError, match=message):
+        config.validate(loaded)
+
+
+def test_refusals_as_labels_need_refusals():
+    loaded = changed("methods.npo.overrides", {"wagle": {"forget_labels": "refusal"}})
+    del loaded["methods"]["po"], loaded["data"]["splits"]["refusals"]
+    with pytest.raises(WagleError, match=r"methods\.npo needs refusal answers"):
+        config.validate(loaded)
+
+
+@pytest.mark.parametrize("override", [{"lr": 1.0e-3}, {"ratio": 0.5}])
+def test_what_is_tuned_has_no_override(override):
+    loaded = yaml.safe_load((ROOT / "config" / "tune-quick.yaml").read_text())
+    method = next(iter(loaded["methods"]))
+    loaded["methods"][method]["overrides"] = {"wagle": override}
+    with pytest.raises(WagleError, match=r"overrides\.wagle has .*, which is tuned"):
+        config.validate(loaded)

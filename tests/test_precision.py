@@ -46,7 +46,7 @@ def drift(policy, steps=200, lr=1e-5, size=20_000):
     """
     torch.manual_seed(0)
     weight = torch.ones(size, dtype=weight_dtype(policy))
-    optimizer = optimizers.make_optimizer(policy, {"w": weight}, None, 0.0)
+    optimizer = optimizers.make_optimizer(policy, {"w": weight}, None, optimizers.Decay(0.0))
     weight.requires_grad_()
     for _ in range(steps):
         weight.grad = torch.full_like(weight, 0.5)
@@ -165,7 +165,9 @@ def test_unknown_policies_and_wrong_weights_are_refused(model):
     with pytest.raises(WagleError, match="bf16-kahan"):
         optimizers.weight_precision("fp16")
     with pytest.raises(WagleError, match="not bf16"):
-        optimizers.make_optimizer("bf16-kahan", dict(model.named_parameters()), None, 0.0)
+        optimizers.make_optimizer(
+            "bf16-kahan", dict(model.named_parameters()), None, optimizers.Decay(0.0)
+        )
 
 
 def test_checkpointed_gradients_are_the_same_bits_in_evaluation_mode(model, encoded):

@@ -208,7 +208,12 @@ def test_missing_texts_are_named():
 
 def test_switches_that_both_protocols_share():
     text, code = protocols.PROTOCOLS["wagle"], protocols.PROTOCOLS["wagle-code"]
-    assert {key for key in text if text[key] != code[key]} == {"truth_ratio", "span"}
+    assert {key for key in text if text[key] != code[key]} == {
+        "truth_ratio",
+        "span",
+        "attack_eos",
+        "ties",
+    }
 
 
 def test_switch_forget_quality_is_p_itself():

@@ -12,9 +12,8 @@ from wagle.training.resume import Progress, ResumeFolder, load_state, save_state
 
 def optimizer(policy="fp32"):
     dtype = torch.float32 if policy == "fp32" else torch.bfloat16
-    made = optimizers.make_optimizer(
-        policy, {"w": torch.nn.Parameter(torch.ones(3, 5, dtype=dtype))}, None, 0.0
-    )
+    weights = {"w": torch.nn.Parameter(torch.ones(3, 5, dtype=dtype))}
+    made = optimizers.make_optimizer(policy, weights, None, optimizers.Decay(0.0))
     made.parameters["w"].grad = torch.full((3, 5), 0.5, dtype=dtype)
     return made
 
@@ -52,7 +51,7 @@ def test_any_changed_bit_is_refused(tmp_path):
         with pytest.raises(WagleError, match="is broken"):
             load_state(
                 ResumeFolder(tmp_path, "me"),
-                optimizers.make_optimizer("fp32", weights, None, 0.0),
+                optimizers.make_optimizer("fp32", weights, None, optimizers.Decay(0.0)),
             )
 
 

@@ -13,7 +13,8 @@ import torch
 
 from wagle.data.encoding import encode_rows
 from wagle.errors import WagleError
-from wagle.experiment import schema_inputs, schema_training
+from wagle.experiment import official, schema_inputs, schema_training
+from wagle.experiment.settings import NOT_TRAINING
 from wagle.model.losses import answer_loss
 from wagle.objectives import finetune, graddiff, npo
 from wagle.training.loop import TrainingData, fit
@@ -345,10 +346,14 @@ def test_refusals_are_drawn_once_per_row_by_seed(tokenizer, rows):
 
 def test_every_training_key_of_the_schema_is_an_option():
     """What the schema allows and from_config() refuses would fail only when its job starts."""
+    unlearning = schema_training.Unlearning.model_fields.keys() - {"least_moved"}
     allowed = {
         *(schema_inputs.Finetuning.model_fields.keys() - {"replay", "adapters"}),
         *(schema_inputs.Pretraining.model_fields.keys() - {"roles"}),
-        *(schema_training.Unlearning.model_fields.keys() - {"least_moved"}),
-        *(schema_training.Method.model_fields.keys() - {"module", "options", "ratio"}),
+        *unlearning,
     }
-    assert allowed == {field.name for field in dataclasses.fields(TrainingOptions)}
+    for block in (schema_training.Method, schema_training.Override):
+        allowed |= block.model_fields.keys() - {"least_moved", *NOT_TRAINING}
+        assert {*block.model_fields} >= unlearning - {"token_budget", "activation_checkpointing"}
+    by_habits = official.options(official.TRAINING, official.HABITS).keys()
+    assert allowed | by_habits == {field.name for field in dataclasses.fields(TrainingOptions)}

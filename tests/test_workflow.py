@@ -436,6 +436,41 @@ CHANGES = {
         REDONE | {"examples"},
         lambda cell: cell.startswith("po/"),
     ),
+    "an override of a pair": (
+        configure(lambda c: c["methods"]["npo"].update(overrides={"dense": {"lr": 2.0e-3}})),
+        REDONE | {"examples"},
+        lambda cell: cell.startswith("npo/dense"),
+    ),
+    "a pair's ratio": (
+        configure(lambda c: c["methods"]["po"].update(overrides={"wagle": {"ratio": 0.7}})),
+        {"mask", *REDONE},
+        lambda cell: cell == "po/wagle@gamma-1e-06/ratio-0.7/seed-1",
+    ),
+    "an override that says what the method says": (
+        configure(lambda c: c["methods"]["npo"].update(overrides={"dense": {"lr": 1.0e-3}})),
+        set(),
+        None,
+    ),
+    "labels of a method's masks": (
+        configure(lambda c: c["methods"]["po"].update(forget_labels="refusal")),
+        {"gradients", *RESCORED},
+        lambda cell: cell.startswith(("po/wagle", "po/mine")),
+    ),
+    "a habit of training": (
+        configure(lambda c: c["methods"]["npo"].update(official=["retain-draws"])),
+        {"gradients", "examples", *RESCORED},
+        lambda cell: cell.startswith("npo/"),
+    ),
+    "a habit of masks": (
+        configure(lambda c: c["methods"]["npo"].update(official=["gradient-scale"])),
+        {"gradients", *RESCORED},
+        lambda cell: cell.startswith(("npo/wagle", "npo/mine")),
+    ),
+    "a habit of weight decay": (
+        configure(lambda c: c.update(official=["frozen-decay"])),
+        REDONE | {"examples"},
+        lambda cell: True,
+    ),
     "lora's rank": (
         configure(lambda c: c["selections"]["lora"].update(r=4)),
         REDONE,

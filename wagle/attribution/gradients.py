@@ -4,6 +4,9 @@ Both losses use one accumulator: the sum over rows of the gradient of each row's
 cross-entropy. Neither the batches nor their order matter then. `mean` divides by the number of rows
 at the end; gamma has no meaning without saying which of the two it is for.
 
+`in_bf16` reproduces the official code instead: one row at a time, each gradient rounded to bf16
+and added to a sum in bf16. The order of the rows then matters, and small gradients are lost.
+
 Notable: each parameter's gradient is moved into its accumulator the moment it is complete, so no
 second full set of gradients exists.
 """
@@ -34,7 +37,9 @@ def _moving_gradients_into(accumulators: dict[str, torch.Tensor], model) -> Iter
 
     def make_hook(name):
         def move(parameter):
-            accumulators[name].add_(parameter.grad)
+            total, gradient = accumulators[name], parameter.grad
+            # a bf16 sum takes bf16 gradients; an fp32 one takes any without a copy
+            total.add_(gradient.bfloat16() if total.dtype == torch.bfloat16 else gradient)
             parameter.grad = None
 
         return move
@@ -57,12 +62,16 @@ def accumulate(
     token_budget: int,
     reduction: str = "sum",
     *,
+    scale: float = 1.0,
+    in_bf16: bool = False,
     activation_checkpointing: bool = False,
 ) -> Gradients:
     """The gradient of the answer loss over `rows`, in fp32 (fp64 for an fp64 model).
 
     token_budget: upper limit of a forward pass, in tokens with padding.
     reduction: `sum` or `mean` over the rows.
+    scale: factor of each row's loss.
+    in_bf16: sum in bf16, one row at a time in their order, and return bf16.
 
     Raises WagleError when there are no rows, or a gradient is not finite, naming the parameter.
     """
@@ -71,14 +80,19 @@ def accumulate(
     if reduction not in ("sum", "mean"):
         raise WagleError(f"reduction {reduction!r}", "'sum' or 'mean'")
     sums = {
-        n: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))
+        n: torch.zeros_like(
+            p, dtype=torch.bfloat16 if in_bf16 else torch.promote_types(p.dtype, torch.float32)
+        )
         for n, p in model.named_parameters()
     }
+    batches = by_length([len(row) for row in rows], token_budget)
+    if in_bf16:
+        batches = [[i] for i in range(len(rows))]
     loss_sum = 0.0
     with _moving_gradients_into(sums, model), checkpointed(model, activation_checkpointing):
-        for batch in by_length([len(row) for row in rows], token_budget):
+        for batch in batches:
             loss = answer_loss(model, [rows[i] for i in batch], pad_id).mean.sum()
-            loss.backward()
+            (loss * scale).backward()
             loss_sum += float(loss.detach())
     for name, gradient in sums.items():
         if not torch.isfinite(gradient).all():

@@ -18,7 +18,7 @@ class PaddedRows(NamedTuple):
     """Right-padded rows, each tensor (B, T).
 
     ids: token ids, int64.
-    attention_mask: 1 where there is a token, 0 where there is padding.
+    attention_mask: 1 where there is a token to attend to, 0 elsewhere, such as on padding.
     loss_mask: True where a token carries loss.
     """
 
@@ -81,7 +81,7 @@ def collate(rows: Sequence[Encoded], pad_id: int, device="cpu") -> PaddedRows:
     loss_mask = torch.zeros((len(rows), width), dtype=torch.bool)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row.ids)
-        attention_mask[i, : len(row)] = 1
+        attention_mask[i, : len(row) if row.attended is None else row.attended] = 1
         loss_mask[i, row.start : len(row)] = True
     return PaddedRows(ids.to(device), attention_mask.to(device), loss_mask.to(device))
 

@@ -23,12 +23,14 @@ class Encoded:
 
     ids: all tokens, with BOS and EOS.
     start: the answer is ids[start:], and those tokens carry loss.
-    ends_with_eos: False when truncation took the EOS.
+    ends_with_eos: False when truncation took the EOS, or it was not wanted.
+    attended: the model attends to the first so many tokens; None: to all of them.
     """
 
     ids: tuple[int, ...]
     start: int
     ends_with_eos: bool
+    attended: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,8 +62,12 @@ def render(tokenizer, template: str, question: str) -> str:
     return template.removesuffix("{answer}").replace("{question}", question)
 
 
-def encode(tokenizer, template: str, question: str, answer: str, max_length: int) -> Encoded:
+def encode(
+    tokenizer, template: str, question: str, answer: str, max_length: int, *, eos: bool = True
+) -> Encoded:
     """Tokens of question and answer in the template, truncated to `max_length` tokens.
+
+    eos: whether an end-of-sequence token ends the answer.
 
     Raises WagleError when no answer token is left, or none precedes the answer.
     """
@@ -74,8 +80,8 @@ def encode(tokenizer, template: str, question: str, answer: str, max_length: int
     if ids and ids[-1] == tokenizer.eos_token_id and offsets[-1][0] == offsets[-1][1]:
         ids, offsets = ids[:-1], offsets[:-1]
     start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
-    ids = [*ids, tokenizer.eos_token_id]
-    ends_with_eos = len(ids) <= max_length
+    ids = [*ids, *[tokenizer.eos_token_id] * eos]
+    ends_with_eos = eos and len(ids) <= max_length
     ids = ids[:max_length]
     if start >= len(ids) or start == 0:
         raise WagleError(

@@ -240,16 +240,17 @@ def extraction_strength(hits, no_match: float | None = 0.0) -> float:
     return 1 - start / len(hits)
 
 
-def embedding_accuracy(similarities: Sequence[Sequence[float]]) -> np.ndarray:
-    """1 where candidate 0, the paraphrased answer, is strictly the most similar one, else 0.
+def embedding_accuracy(similarities: Sequence[Sequence[float]], ties: str = "wrong") -> np.ndarray:
+    """1 where candidate 0, the paraphrased answer, is the most similar one, else 0.
 
-    `similarities` has one list of candidates per row. Raises WagleError for NaN, or for fewer than
-    two candidates.
+    `similarities` has one list of candidates per row. A tie with another candidate counts as
+    `ties` says, wrong or right. Raises WagleError for NaN, or for fewer than two candidates.
     """
     result = []
     for row in similarities:
         row = finite("similarities", row, least=2)
-        result.append(float(row[0] > row[1:].max()))
+        best = row[1:].max()
+        result.append(float(row[0] > best or (ties == "right" and row[0] == best)))
     return np.array(result)
 
 

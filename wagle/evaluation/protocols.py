@@ -74,6 +74,11 @@ PROTOCOLS = {
         "family": "tofu",
     },
 }
+# The official code's attacked text has no EOS, and a tie of similarities counts as right.
+PROTOCOLS["wagle"] |= {"attack_eos": True, "ties": "wrong"}
+PROTOCOLS["wagle-code"] |= {"attack_eos": False, "ties": "right"}
+PROTOCOLS["wagle-attack-text"] = PROTOCOLS["wagle"] | {"attack_eos": False}  # one habit at a time
+PROTOCOLS["wagle-ties"] = PROTOCOLS["wagle"] | {"ties": "right"}
 
 
 def _parts(of_sets: dict[str, np.ndarray]) -> dict[str, list[float]]:
@@ -110,13 +115,14 @@ def _efficacy(log: Log, generations: list[dict], switches: dict) -> dict[str, di
     ratios = [truth_ratio(found.paraphrased, found.perturbed, sense) for found in losses]
     attack = [
         [
-            -min_k(log.column("log_prob", split, row, "answer"), 0.5)
+            -min_k(log.attacked(split, row, switches["attack_eos"]), 0.5)
             for row in range(log.number(split, switches["rows"]))
         ]
         for split in splits
     ]
     wrong = 1 - embedding_accuracy(
-        [g["similarities"] for g in _select(generations, splits[0], "paraphrased")]
+        [g["similarities"] for g in _select(generations, splits[0], "paraphrased")],
+        switches["ties"],
     )
     lost = 1 - _rouge(_select(generations, splits[0], "original"))
     ratio_f, attack_f, wrong, lost = same_rows("forget set", ratios[0], attack[0], wrong, lost)
@@ -197,7 +203,8 @@ def wagle_family(log: Log, generations: list[dict], switches: dict) -> dict[str,
         chosen = _select(generations, split, "original")
         if split == "retain_perturbed":
             right = embedding_accuracy(
-                [g["similarities"] for g in _select(generations, split, "paraphrased")]
+                [g["similarities"] for g in _select(generations, split, "paraphrased")],
+                switches["ties"],
             )
         else:
             right = containment_accuracy(

@@ -47,6 +47,11 @@ class Log:
         values = self.column("log_prob", split, row, role)[self.in_span(split, row, role, span)]
         return -float(finite(f"answer span of {split} row {row}", values.astype(np.float64)).mean())
 
+    def attacked(self, split: str, row: int, eos: bool) -> np.ndarray:
+        """Log-probabilities of the whole text of a row's answer, with or without its EOS."""
+        values = self.column("log_prob", split, row, "answer")
+        return values if eos else values[~self.column("is_eos", split, row, "answer")]
+
     def number(self, split: str, limit: int | None) -> int:
         if split not in self.rows:
             raise WagleError(f"the log has no split {split!r}; it has {', '.join(self.rows)}")

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 
 from wagle.data.prompts import check_template
 from wagle.errors import WagleError
-from wagle.experiment import figures
+from wagle.experiment import figures, official
 from wagle.experiment.cells import WITHOUT_SCORE
 from wagle.experiment.plugins import objective_module, score_module
+from wagle.experiment.settings import blocks, settings_of
 from wagle.experiment.splits import split_entries
 from wagle.experiment.tasks import Task, task_of
 from wagle.runtime import identity
@@ -53,13 +54,44 @@ def _check_selections(config: dict, name: str) -> None:
 
 def _check_methods(config: dict, name: str) -> None:
     for method, options in config["methods"].items():
-        module = objective_module(method, options)
+        module, where = objective_module(method, options), f"{name}: methods.{method}"
         keywords = identity.keyword_options(module, "loss")
-        _check_known(f"{name}: methods.{method}.options", options.get("options", {}), keywords)
+        _check_known(f"{where}.options", options.get("options", {}), keywords)
+        for selection, override in options.get("overrides", {}).items():
+            place = f"{where}.overrides.{selection}"
+            if selection not in config["selections"]:
+                _raise_unknown(f"{where}.overrides", selection, config["selections"])
+            _check_known(f"{place}.options", override.get("options", {}), keywords)
+            unread = {"ratio", "forget_labels"} & override.keys()
+            if selection in WITHOUT_SCORE and unread:
+                raise WagleError(
+                    f"{place} has {', '.join(sorted(unread))}", "a selection that has a mask"
+                )
         refuses = identity.constant(module, "FORGET_LABELS") == "refusal"
+        chosen = [settings_of(config, method, selection) for selection in config["selections"]]
+        refuses |= any(each.forget_labels == "refusal" for each in chosen)
         if refuses and "refusals" not in config["data"]["splits"]:
+            raise WagleError(f"{where} needs refusal answers", "a split data.splits.refusals")
+        _check_habits(config, method, name)
+
+
+def _check_habits(config: dict, method: str, name: str) -> None:
+    """Habits of the official code fit the template, and no key says the opposite."""
+    for selection in config["selections"]:
+        chosen = settings_of(config, method, selection).habits
+        if "prompt-tag" in chosen and official.TAG not in config["template"]:
             raise WagleError(
-                f"{name}: methods.{method} needs refusal answers", "a split data.splits.refusals"
+                f"{name}: methods.{method} has the official habit prompt-tag, but the template "
+                f"{config['template']!r} has no {official.TAG}",
+                "a Llama-2 template",
+                "name the other habits one by one",
+            )
+        own = {k: v for block in blocks(config, method, selection)[1:] for k, v in block.items()}
+        if "bf16-weights" in chosen and own.get("precision", "bf16") != "bf16":
+            raise WagleError(
+                f"{name}: methods.{method} has the official habit bf16-weights and precision "
+                f"{own['precision']}",
+                "one of the two",
             )
 
 
@@ -237,6 +269,14 @@ def _check_tuning(config: dict, task: Task, name: str) -> None:
                 f"{name}: selections.{key}.lr is given, and its rate is tuned",
                 do="remove it; tuning.lrs and tuning.lrs_without_ratio hold the rates",
             )
+    for method, options in config["methods"].items():
+        for key, override in options.get("overrides", {}).items():
+            if searched := {"lr", "ratio"} & override.keys():
+                raise WagleError(
+                    f"{name}: methods.{method}.overrides.{key} has {', '.join(sorted(searched))}, "
+                    "which is tuned",
+                    do="remove it; tuning.lrs and tuning.ratios hold the points",
+                )
 
 
 def _check_figure_names(config: dict, where: str, options: dict) -> None:
@@ -244,6 +284,7 @@ def _check_figure_names(config: dict, where: str, options: dict) -> None:
     for key, group in (
         ("method", "methods"),
         ("methods", "methods"),
+        ("baselines", "methods"),
         ("selection", "selections"),
         ("selections", "selections"),
     ):

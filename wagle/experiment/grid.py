@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from wagle.experiment import figures
 from wagle.experiment.cells import BASELINES, WITHOUT_SCORE, Cell, ratio_id, selection_id
+from wagle.experiment.draws import Draw
 from wagle.experiment.plugins import score_module
+from wagle.experiment.settings import settings_of
 from wagle.runtime import identity
 
 
@@ -29,15 +31,15 @@ def make_cell(
 ) -> Cell:
     """The cell of `method` with `selection` at `ratio` and `gamma`.
 
-    Without them, the tuned cell where the experiment has tuning; else the method's own ratio and
-    the selection's own gamma.
+    Without them, the tuned cell where the experiment has tuning; else the ratio of the method with
+    this selection, and the selection's own gamma.
     """
     options = config["selections"][selection]
     if "tuning" in config and ratio is None and gamma is None:
         return Cell(method, selection, None, options.get("gamma"), seed, tuned=True)
     if selection in WITHOUT_SCORE:
         return Cell(method, selection, None, None, seed)
-    ratio = config["methods"][method]["ratio"] if ratio is None else ratio
+    ratio = settings_of(config, method, selection).ratio if ratio is None else ratio
     return Cell(method, selection, ratio, options.get("gamma") if gamma is None else gamma, seed)
 
 
@@ -127,19 +129,21 @@ def needs(config: dict, selection: str) -> tuple[str, ...]:
     return identity.constant(score_module(selection, config["selections"][selection]), "NEEDS", ())
 
 
-def draw_name(config: dict, selection: str, seed: int) -> str:
-    """Name of the random draw behind a score: the seed where the score depends on it, else `all`.
+def draw_of(config: dict, cell: Cell) -> Draw:
+    """What the score behind a cell's mask is drawn from.
 
-    Retain samples (WAGLE), calibration samples (Wanda) and random scores are drawn for each seed.
+    Retain samples (WAGLE), calibration samples (Wanda), refusals and random scores are drawn for
+    each seed.
     """
-    seeded = {"retain", "activations", "draw"} & set(needs(config, selection))
-    return f"seed-{seed}" if seeded else "all"
+    chosen = settings_of(config, cell.method, cell.selection)
+    read = needs(config, cell.selection)
+    return Draw.of(read, cell.seed, chosen.forget_labels, chosen.habits)
 
 
 def mask_folder(config: dict, cell: Cell) -> str:
     """Folder of a cell's mask below the results folder."""
     selection = selection_id(cell.selection, cell.gamma)
-    draw = draw_name(config, cell.selection, cell.seed)
+    draw = draw_of(config, cell)
     if cell.tuned:
-        return f"masks/{selection}/{draw}/tuned/{cell.method}"
-    return f"masks/{selection}/{draw}/ratio-{ratio_id(cell.ratio)}"
+        return f"masks/{selection}/{draw.name}/tuned/{cell.method}"
+    return f"masks/{selection}/{draw.name}/ratio-{ratio_id(cell.ratio)}"

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wagle.experiment import grid, templates
-from wagle.experiment.cells import WITHOUT_SCORE, Cell
+from wagle.experiment.cells import Cell
 from wagle.experiment.config import training_gpus
 from wagle.experiment.model_shape import Shape, shape
+from wagle.experiment.settings import settings_of
 from wagle.experiment.splits import split_entries
 
 
@@ -178,19 +179,20 @@ def _finetuning(config: dict, model: Shape, tokens: int) -> list[Stage]:
 def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
     attribution, n = config["attribution"], model.parameters
     forget_tokens = rows(config, "forget").n * tokens
-    reads_retain = any(
-        "retain" in grid.needs(config, selection)
-        for selection in config["selections"]
-        if selection not in WITHOUT_SCORE
-    )
-    seeds = {*config["seeds"], *config.get("tuning", {}).get("seeds", [])}
+    folders = {
+        grid.draw_of(config, cell).folder(need)
+        for cell in _all_runs(config)
+        if cell.has_mask
+        for need in ("forget", "retain")
+        if need in grid.needs(config, cell.selection)
+    }
     checkpointed = attribution.get("activation_checkpointing", False)
     precision = attribution["precision"]
     batch = min(attribution["token_budget"], forget_tokens)
     weights = n * (BYTES[precision] + 4)  # the model, and its gradient in fp32
     return Stage(
         name="gradients",
-        n_jobs=1 + (len(seeds) if reads_retain else 0),
+        n_jobs=len(folders),
         flops=(8 if checkpointed else 6) * n * forget_tokens,
         gpu_memory=weights + _batch(model, batch, "none", precision, checkpointed),
         host_memory=weights,
@@ -203,10 +205,7 @@ def _selection(config: dict, model: Shape) -> list[Stage]:
     n = model.parameters
     masked = [cell for cell in _all_runs(config) if cell.has_mask]
     masks = {grid.mask_folder(config, cell) for cell in masked}
-    scores = {
-        (cell.selection, cell.gamma, grid.draw_name(config, cell.selection, cell.seed))
-        for cell in masked
-    }
+    scores = {(cell.selection, cell.gamma, grid.draw_of(config, cell).name) for cell in masked}
     return [
         Stage(name="scores", n_jobs=len(scores), host_memory=2e9, disk=16 * n),
         Stage(name="masks", n_jobs=len(masks), host_memory=2e9, disk=12 * n + n / 8),
@@ -217,20 +216,20 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     """One stage for each precision policy."""
     unlearning, n = config["unlearning"], model.parameters
     forget, gpus = rows(config, "forget").n, max(1, training_gpus(config))
-    batch = 2 * unlearning["batch_size"] * tokens
-    batch_on_gpu = min(unlearning["token_budget"], batch / gpus)
     checkpointed, autocast = (
         unlearning.get("activation_checkpointing", False),
         unlearning["autocast"],
     )
-    steps: dict[str, list[int]] = {}  # of each cell, by precision
+    trainings: dict[str, list[dict]] = {}  # of each cell, by precision
     for cell in _all_runs(config):
         if cell.seed is not None:
-            method = config["methods"][cell.method]
-            policy = method.get("precision", unlearning["precision"])
-            steps.setdefault(policy, []).append(_steps(method, forget, unlearning["batch_size"]))
+            training = settings_of(config, cell.method, cell.selection).training
+            trainings.setdefault(training["precision"], []).append(training)
     result = []
-    for policy, counts in sorted(steps.items()):
+    for policy, chosen in sorted(trainings.items()):
+        counts = [_steps(training, forget) for training in chosen]
+        batch = 2 * max(training["batch_size"] for training in chosen) * tokens
+        batch_on_gpu = min(unlearning["token_budget"], batch / gpus)
         bytes_per_weight = 2 * BYTES[policy] + MOMENTS[policy] + 1  # weight, gradient, mask
         memory = n * bytes_per_weight / gpus
         memory += _batch(model, batch_on_gpu, autocast, policy, checkpointed)
@@ -271,8 +270,8 @@ def _copies(model: Shape, gpus: int, autocast: str, precision: str, checkpointed
     return cast + gathered
 
 
-def _steps(method: dict, forget: int, batch_size: int) -> int:
-    return method.get("steps") or method["epochs"] * math.ceil(forget / batch_size)
+def _steps(training: dict, forget: int) -> int:
+    return training.get("steps") or training["epochs"] * math.ceil(forget / training["batch_size"])
 
 
 def _evaluation(config: dict, model: Shape, tokens: int) -> Stage:

@@ -16,7 +16,13 @@ from pydantic import Field, ValidationError
 from wagle.errors import WagleError
 from wagle.experiment.schema_inputs import Data, Models
 from wagle.experiment.schema_results import Evaluation, Examples, Figures, Resources
-from wagle.experiment.schema_training import Attribution, Methods, Selections, Unlearning
+from wagle.experiment.schema_training import (
+    Attribution,
+    Methods,
+    OfficialHabits,
+    Selections,
+    Unlearning,
+)
 from wagle.experiment.schema_tuning import Tuning
 from wagle.experiment.schema_types import (
     Block,
@@ -67,8 +73,9 @@ class Experiment(Block):
     max_length: Annotated[int, Field(ge=8)] = key(
         "Longest row. Unit: tokens. What is longer is cut at the right.", ENCODING
     )
-    text_padding: Literal["masked", "in-loss"] = optional(
-        "Whether the padding of raw texts carries loss. in-loss is the official WMDP code's way.",
+    text_padding: Literal["masked", "in-loss", "in-loss-unattended"] = optional(
+        "Whether the padding of raw texts carries loss. in-loss-unattended is the official WMDP"
+        " code's way: the model does not attend to it.",
         "masked",
         ENCODING,
     )
@@ -79,6 +86,11 @@ class Experiment(Block):
     methods: Methods = key(
         "How the target model is made to forget: a name, and its settings. A new name adds its"
         " cells, and no other cell runs again."
+    )
+    official: OfficialHabits = optional(
+        "Habits of the official code that every method has (docs/official.md).",
+        "none",
+        "A change re-runs the masks and cells that a habit acts on.",
     )
     unlearning: Unlearning = key("What all methods share.")
     tuning: Tuning = optional(

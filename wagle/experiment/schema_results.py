@@ -35,6 +35,16 @@ FIGURE = "A change runs the cells that are new, and draws the figure again."
 NOTHING = "A change re-runs nothing."
 
 
+PROTOCOLS = (
+    "wagle",
+    "wagle-code",
+    "wagle-attack-text",
+    "wagle-ties",
+    "tofu",
+    "open-unlearning",
+)
+
+
 class Scoring(Block):
     """How answers are scored token by token (task tofu)."""
 
@@ -119,7 +129,7 @@ class Evaluation(Block):
     """What is measured of every model."""
 
     protocols: Annotated[
-        list[Literal["wagle", "wagle-code", "tofu", "open-unlearning"]],
+        list[Literal[PROTOCOLS]],  # type: ignore[valid-type]
         Field(min_length=1, json_schema_extra={"contains": {"const": "wagle"}}),
         Distinct(),
         AfterValidator(_wagle_among),
@@ -191,12 +201,24 @@ class Density(Block):
 
     selections: Names = key("Selections that are compared. Each must have a mask.", FIGURE)
     ratio: Ratio = key("Share of selected weights of these masks.", FIGURE)
+    method: Name = optional("The method whose masks are shown.", "the first method", FIGURE)
 
 
 class PrecisionFigure(Block):
     """Which weights move at all, by precision and learning rate."""
 
     methods: DistinctNames = key("Methods, which differ in precision or learning rate.", FIGURE)
+    selections: DistinctNames = key("Selections.", FIGURE)
+
+
+class SwitchesFigure(Block):
+    """What each habit of the official code changes, against the method without any."""
+
+    baselines: DistinctNames = key(
+        "Methods without a habit. Each is compared with every method of the same module that has"
+        " an `official` list.",
+        FIGURE,
+    )
     selections: DistinctNames = key("Selections.", FIGURE)
 
 
@@ -224,6 +246,7 @@ class Figures(Block):
     density_module: Density = optional("Fig. 2: density by kind of module.", "not drawn")
     density_layer: Density = optional("Fig. A2: density by layer.", "not drawn")
     precision: PrecisionFigure = optional("Precision against learning rate.", "not drawn")
+    switches: SwitchesFigure = optional("Habits of the official code.", "not drawn")
     trade_off: TradeOff = optional("Utility against efficacy of the tuning's trials.", "not drawn")
 
 

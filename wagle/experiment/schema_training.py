@@ -9,12 +9,14 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from wagle.experiment.official import ALL, HABITS
 from wagle.experiment.schema_inputs import PASS, Lora
 from wagle.experiment.schema_types import (
     NAME,
     Autocast,
     Block,
     Count,
+    Distinct,
     MethodName,
     Module,
     Name,
@@ -37,12 +39,21 @@ SCORES = "A change re-runs this selection's scores, masks and cells."
 LORA = "A change re-runs this selection's cells."
 UNREAD = "the same, for only the selection named lora has adapters"
 CELLS = "A change re-runs the cells of this method."
+TUNED = "A change re-runs the cells that it holds for."
+WIDER = "what the wider block says: for an override the method, for a method `unlearning`"
+METHODS = "the method's"
 UNLEARN = "A change re-runs every cell."
 NOTHING = "A change re-runs nothing."
 RECOMPUTE = (
     "Whether activations are computed again in the backward pass: less memory, a third more time,"
     " the same results."
 )
+
+
+Labels = Literal["answer", "refusal"]
+OfficialHabits = Annotated[
+    list[Literal[(ALL, *HABITS)]], Field(min_length=1), Distinct()  # type: ignore[valid-type]
+]
 
 
 class Attribution(Block):
@@ -52,8 +63,9 @@ class Attribution(Block):
         "Whether gradients are summed or averaged over rows. A gamma means nothing without it.",
         GRADIENTS,
     )
-    forget_labels: Literal["answer", "refusal"] = key(
-        "The answer whose loss gives the forget gradient: the row's own, or a refusal.",
+    forget_labels: Labels = key(
+        "The answer whose loss gives the forget gradient: the row's own, or a refusal drawn with"
+        " the cell's seed. A method may have its own.",
         "A change re-runs the forget gradient, and the scores, masks and cells made from it.",
     )
     calibration_samples: Count = key(
@@ -131,7 +143,53 @@ class Selections(Block):
         return self
 
 
-class Method(Block):
+class Tuned(Block):
+    """What a method or one of its overrides may say of cells."""
+
+    options: Options = optional(
+        "Further options of the loss. An override's are added to the method's.",
+        "the loss's own",
+        TUNED,
+    )
+    precision: Policy = optional("Precision of weights and moments.", WIDER, TUNED)
+    autocast: Autocast = optional("Precision of matrix products.", WIDER, TUNED)
+    batch_size: Count = optional("Forget rows of one step.", WIDER, TUNED)
+    warmup: Share = optional(
+        "Share of the steps in which the learning rate rises from 0.", WIDER, TUNED
+    )
+    clip: Positive = optional("Largest norm of a step's gradient.", WIDER, TUNED)
+    least_moved: Share = optional(
+        "Share of the selected weights that must have moved.", WIDER, TUNED
+    )
+    forget_labels: Labels = optional(
+        "The answer whose loss gives the forget gradient behind the masks.",
+        "for an override the method's, for a method attribution.forget_labels",
+        "A change re-runs the masks and cells that it holds for.",
+    )
+    official: OfficialHabits = optional(
+        "Habits of the official code (docs/official.md), instead of those of the wider block.",
+        "for an override the method's, for a method `official` at the top level",
+        "A change re-runs the masks and cells that a habit acts on.",
+    )
+
+
+class Override(Tuned):
+    """What differs from the method for its cells with one selection. A change re-runs them."""
+
+    lr: Positive = optional(
+        "Peak learning rate. It goes before the selection's own.", METHODS, TUNED
+    )
+    epochs: Count = optional("Passes over the forget rows, instead of steps.", METHODS, TUNED)
+    steps: Count = optional("Number of steps, instead of epochs.", METHODS, TUNED)
+    weight_decay: NotNegative = optional("Decay of the selected weights.", METHODS, TUNED)
+    ratio: Ratio = optional(
+        "Share of the weights that the masks select. A selection without masks has none.",
+        METHODS,
+        "A change makes the masks and cells of the new ratio.",
+    )
+
+
+class Method(Tuned):
     """How the target model is made to forget."""
 
     model_config = ConfigDict(
@@ -155,12 +213,9 @@ class Method(Block):
         "Share of the weights that every mask of this method selects.",
         "A change makes the masks and cells of the new ratio.",
     )
-    options: Options = optional("Further options of the loss.", "the loss's own", CELLS)
-    precision: Policy = optional(
-        "Precision of this method's weights and moments.", "unlearning.precision", CELLS
-    )
-    autocast: Autocast = optional(
-        "Precision of this method's matrix products.", "unlearning.autocast", CELLS
+    overrides: dict[Name, Override] = optional(
+        "What differs for the cells with one selection: the selection's name, and its settings.",
+        "nothing differs",
     )
 
     @model_validator(mode="after")

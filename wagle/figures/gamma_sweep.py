@@ -18,9 +18,9 @@ def cells(config, options):
 
 
 def inputs(config, options):
-    seeds = options.get("seeds", config["seeds"])
-    draws = sorted({grid.draw_name(config, options["selection"], seed) for seed in seeds})
-    return METRICS | {"gradients": [(f"gradients/retain/{draw}", "stats.json") for draw in draws]}
+    draws = [grid.draw_of(config, cell) for cell in cells(config, options) if cell.has_mask]
+    folders = sorted({draw.folder("retain") for draw in draws})
+    return METRICS | {"gradients": [(folder, "stats.json") for folder in folders]}
 
 
 def params(config, options):
@@ -30,7 +30,8 @@ def params(config, options):
 def table(files, params):
     """Efficacy and utility by method and gamma, with x = log10(gamma / GN); dense has no gamma.
 
-    `files` hold the retain gradient's norm, one a seed; GN is their mean.
+    `files` hold the retain gradient's norm, one a seed (and a variant of it, where methods differ
+    in that); GN is their mean.
     """
     import math
 

@@ -5,6 +5,7 @@ Its methods are one objective with other precisions and learning rates.
 
 from wagle.experiment import grid
 from wagle.experiment.plugins import objective_module
+from wagle.experiment.settings import settings_of
 from wagle.experiment.sweeps import METRICS, metric_params
 
 CAPTION = (
@@ -30,15 +31,14 @@ def inputs(config, options):
 
 
 def params(config, options):
-    default = config["unlearning"]["precision"]
-    training = {
-        name: {
-            "objective": objective_module(name, method).rpartition(".")[2],
-            "precision": method.get("precision", default),
-            "lr": method["lr"],
+    first, training = options["selections"][0], {}
+    for name in options["methods"]:
+        chosen = settings_of(config, name, first).training
+        training[name] = {
+            "objective": objective_module(name, config["methods"][name]).rpartition(".")[2],
+            "precision": chosen["precision"],
+            "lr": chosen["lr"],
         }
-        for name, method in ((name, config["methods"][name]) for name in options["methods"])
-    }
     return metric_params(config, options, cells(config, options)) | {"training": training}
 
 

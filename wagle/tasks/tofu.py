@@ -28,6 +28,8 @@ TASK = Task(
     layouts={
         "wagle": PAPER,
         "wagle-code": PAPER,
+        "wagle-attack-text": PAPER,
+        "wagle-ties": PAPER,
         "tofu": TOFU,
         "open-unlearning": TOFU | MEMBERSHIP,
     },

@@ -7,7 +7,7 @@ retain rows share forward passes.
 Masks: gradients are clipped on all weights (as the official code does), then set to zero on frozen
 ones. AdamW's own weight decay is off, and decay is applied to selected weights alone. With zero
 gradients both moments stay zero, so a frozen weight never changes a bit, and no copy of the model
-is needed to restore it.
+is needed to restore it. (Under `decay_frozen` it does change: it decays as the others do.)
 
 Notable: this is a loop of our own rather than transformers.Trainer, for the mask, the shared
 micro-batches and the resume state without pickle (docs/training.md). Several processes may share a
@@ -30,7 +30,7 @@ from wagle.model.checkpointing import checkpointed
 from wagle.model.losses import RowLoss, answer_loss
 from wagle.runtime.memory import keep_freed
 from wagle.training.objective import Objective
-from wagle.training.optimizers import make_optimizer
+from wagle.training.optimizers import Decay, make_optimizer, norms_and_biases
 from wagle.training.options import TrainingOptions
 from wagle.training.resume import Clock, Progress, ResumeFolder, load_state, save_state
 from wagle.training.schedule import Step, learning_rate, make_steps
@@ -107,8 +107,13 @@ def fit(
     if model.device.type == "cpu":
         keep_freed()
     shards = Shards(model)
+    decay = Decay(
+        options.weight_decay,
+        acts_on_frozen=options.decay_frozen,
+        exempt=norms_and_biases(model) if options.decay_exempt else frozenset(),
+    )
     optimizer = make_optimizer(
-        options.precision, shards.parameters, shards.local_masks(masks), options.weight_decay
+        options.precision, shards.parameters, shards.local_masks(masks), decay
     )
     resume = resume if shards.world_size == 1 else None
     progress = load_state(resume, optimizer)
@@ -121,6 +126,7 @@ def fit(
         seed=options.seed,
         epochs=options.epochs,
         steps=options.steps,
+        retain_with_replacement=options.retain_with_replacement,
     )
     started, tokens, log_lines = time.monotonic(), 0, progress.log_lines
     model.train()

@@ -76,6 +76,31 @@ def decay_alone(options: TrainingOptions, steps: int) -> FactorRange:
     return FactorRange(factor * (1 - slack), factor * (1 + slack))
 
 
+def decay_bounds(options: TrainingOptions, steps: int) -> FactorRange:
+    """What decay alone can at most do to any weight: as decay_alone(), without its chance."""
+    decay = decay_alone(options, steps)
+    if options.precision != "bf16-stochastic":
+        return decay
+    return FactorRange((1 - 2**-7) ** steps if decay.low < 1 else 1.0, 1.0)
+
+
+def outside(
+    before: torch.Tensor,
+    after: torch.Tensor,
+    decay: FactorRange,
+    rounded: torch.dtype | None = None,
+) -> torch.Tensor:
+    """Which weights `after` are not what `decay` makes of the weights `before`, of the same dtype.
+
+    rounded: the precision in which they are compared, or None for their own.
+    """
+    rounded = after.dtype if rounded is None else rounded
+    bounds = torch.stack([before.double() * decay.low, before.double() * decay.high])
+    bounds = bounds.to(after.dtype).to(rounded)
+    after = after.to(rounded)
+    return (after < bounds.amin(0)) | (after > bounds.amax(0))
+
+
 @torch.no_grad()
 def count_trained(
     model,
@@ -83,8 +108,9 @@ def count_trained(
     masks: dict[str, torch.Tensor] | None,
     decay: FactorRange,
     evaluation_precision: str,
+    exempt: frozenset[str] = frozenset(),
 ) -> TrainedWeights:
-    """Compare `model` with what `decay` alone makes of `checkpoint`.
+    """Compare `model` with what `decay` alone makes of `checkpoint`; parameters `exempt` have none.
 
     Both are rounded to `evaluation_precision`, fp32 or bf16. Without `masks` (name -> bool) all
     weights count as selected. Raises WagleError for another precision.
@@ -97,11 +123,9 @@ def count_trained(
         after = parameters[name].detach().cpu().contiguous()
         mask = torch.ones_like(after, dtype=torch.bool) if masks is None else masks[name]
         start = before.to(after.dtype).contiguous()
+        own = FactorRange(1.0, 1.0) if name in exempt else decay
         for old, new, among in pieces(start, after, mask.contiguous()):
-            bounds = torch.stack([old.double() * decay.low, old.double() * decay.high])
-            bounds = bounds.to(after.dtype).to(rounded)
-            new = new.to(rounded)
-            beyond = (new < bounds.amin(0)) | (new > bounds.amax(0))
+            beyond = outside(old, new, own, rounded)
             selected += int(among.sum())
             trained += int((beyond & among).sum())
     return TrainedWeights(selected, trained, evaluation_precision)

@@ -11,13 +11,14 @@ Both of the latter compute in fp32 and round their moments at random: rounded to
 v again in bf16.
 
 Notable: frozen weights get a zero gradient. Their moments therefore stay zero, and their bits stay
-what they were. Weight decay is applied to selected weights alone, a piece at a time, without a
-temporary of a parameter's size. Random bits come from torch's generator, which the loop seeds at
-each step.
+what they were, unless `Decay.acts_on_frozen`. Weight decay is applied to selected weights a piece
+at a time, without a temporary of a parameter's size. Random bits come from torch's generator, which
+the loop seeds at each step.
 
 Left out: gradients in fp32 for a bf16 model.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -29,6 +30,32 @@ POLICIES = ("fp32", "bf16", "bf16-stochastic", "bf16-kahan")
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 # Kinds of a parameter's state, also on disk; the last is Kahan's compensation.
 FIRST_MOMENT, SECOND_MOMENT, COMPENSATION = "exp_avg", "exp_avg_sq", "lost"
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Decoupled weight decay: each step multiplies a weight by 1 - lr * rate.
+
+    acts_on_frozen: it acts on frozen weights too, as in the official code.
+    exempt: names of the parameters that it spares.
+    """
+
+    rate: float
+    acts_on_frozen: bool = False
+    exempt: frozenset[str] = frozenset()
+
+    def of(self, name: str) -> float:
+        """The rate of parameter `name`."""
+        return 0.0 if name in self.exempt else self.rate
+
+
+def norms_and_biases(model) -> frozenset[str]:
+    """Names of the parameters that transformers' Trainer spares from weight decay."""
+    found = {name for name, _ in model.named_parameters() if name.endswith("bias")}
+    for prefix, module in model.named_modules():
+        if isinstance(module, torch.nn.LayerNorm) or "RMSNorm" in type(module).__name__:
+            found |= {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
+    return frozenset(found)
 
 
 class Optimizer(Protocol):
@@ -60,11 +87,12 @@ def make_optimizer(
     policy: str,
     parameters: dict[str, torch.Tensor],
     masks: dict[str, torch.Tensor] | None,
-    weight_decay: float,
+    decay: Decay,
 ) -> Optimizer:
     """The AdamW of `policy` over `parameters`, both by name.
 
-    With `masks` (boolean, of the parameters' shapes) it changes weights under a True alone.
+    With `masks` (boolean, of the parameters' shapes) it changes weights under a True alone, unless
+    `decay` acts on frozen weights.
 
     Raises WagleError for an unknown policy, and for weights that its rounding does not fit.
     """
@@ -73,12 +101,12 @@ def make_optimizer(
     if masks is not None:
         frozen = {name: ~masks[name].to(p.device) for name, p in parameters.items()}
     if policy in ("fp32", "bf16"):
-        return MaskedAdamW(parameters, frozen, weight_decay)
+        return MaskedAdamW(parameters, frozen, decay)
     if any(p.dtype != torch.bfloat16 for p in parameters.values()):
         raise WagleError(
             f"precision {policy} with weights that are not bf16", "a model loaded in bf16"
         )
-    return RoundedAdamW(parameters, frozen, weight_decay, kahan=policy == "bf16-kahan")
+    return RoundedAdamW(parameters, frozen, decay, kahan=policy == "bf16-kahan")
 
 
 class MaskedAdamW:
@@ -88,9 +116,9 @@ class MaskedAdamW:
         self,
         parameters: dict[str, torch.Tensor],
         frozen: dict[str, torch.Tensor],
-        weight_decay: float,
+        decay: Decay,
     ):
-        self.parameters, self.frozen, self.weight_decay = parameters, frozen, weight_decay
+        self.parameters, self.frozen, self.decay = parameters, frozen, decay
         fused = all(
             p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters.values()
         )
@@ -106,14 +134,14 @@ class MaskedAdamW:
     @torch.no_grad()
     def step(self, lr: float) -> None:
         self.adamw.param_groups[0]["lr"] = lr
-        decay_factor = 1 - lr * self.weight_decay
         for name, parameter in self.parameters.items():
             frozen = self.frozen.get(name)
-            if frozen is None:
+            decay_factor = 1 - lr * self.decay.of(name)
+            if frozen is not None:
+                parameter.grad.masked_fill_(frozen, 0)
+            if frozen is None or self.decay.acts_on_frozen:
                 parameter.mul_(decay_factor)
-                continue
-            parameter.grad.masked_fill_(frozen, 0)
-            if self.weight_decay:
+            elif decay_factor != 1:
                 for weight, is_frozen in pieces(parameter, frozen):
                     weight.copy_(torch.where(is_frozen, weight, weight * decay_factor))
         self.adamw.step()
@@ -141,11 +169,11 @@ class RoundedAdamW:
         self,
         parameters: dict[str, torch.Tensor],
         frozen: dict[str, torch.Tensor],
-        weight_decay: float,
+        decay: Decay,
         *,
         kahan: bool,
     ):
-        self.parameters, self.frozen, self.weight_decay = parameters, frozen, weight_decay
+        self.parameters, self.frozen, self.decay = parameters, frozen, decay
         self.step_count = 0
         kinds = [FIRST_MOMENT, SECOND_MOMENT, *([COMPENSATION] if kahan else [])]
         self.state = {
@@ -160,12 +188,15 @@ class RoundedAdamW:
             frozen = self.frozen.get(name)
             for piece in pieces(*columns, *([] if frozen is None else [frozen])):
                 self._update(
-                    lr, *piece[: len(columns)], frozen=None if frozen is None else piece[-1]
+                    lr,
+                    self.decay.of(name),
+                    *piece[: len(columns)],
+                    frozen=None if frozen is None else piece[-1],
                 )
             parameter.grad = None
 
     def _update(
-        self, lr, weight, gradient, first_moment, second_moment, compensation=None, *, frozen
+        self, lr, decay, weight, gradient, first_moment, second_moment, compensation=None, *, frozen
     ) -> None:
         """One AdamW step of a piece, in place; all tensors are flat and of one size."""
         g = gradient.float()
@@ -177,9 +208,9 @@ class RoundedAdamW:
         second_moment.copy_(round_stochastically(v))
         denominator = (v / (1 - BETA2**self.step_count)).sqrt_().add_(EPS)
         old = weight.float()
-        update = old * (-lr * self.weight_decay) - m.div_(denominator).mul_(
-            lr / (1 - BETA1**self.step_count)
-        )
+        update = old * (-lr * decay) - m.div_(denominator).mul_(lr / (1 - BETA1**self.step_count))
+        if self.decay.acts_on_frozen:
+            frozen = None  # their update is the decay alone
         if compensation is None:
             new = round_stochastically(old + update)
         else:

@@ -31,6 +31,9 @@ class TrainingOptions:
     precision: how weights and moments are stored, one of `optimizers.POLICIES`.
     autocast: `bf16` runs matrix products in bfloat16; `none` leaves them alone.
     activation_checkpointing: recompute each block in the backward pass to save memory.
+    decay_frozen: weight decay acts on frozen weights too.
+    decay_exempt: weight decay spares norms and biases.
+    retain_with_replacement: each retain row is drawn by itself, so an epoch may repeat one.
     """
 
     lr: float
@@ -45,6 +48,9 @@ class TrainingOptions:
     precision: str = "fp32"
     autocast: str = "none"
     activation_checkpointing: bool = False
+    decay_frozen: bool = False
+    decay_exempt: bool = False
+    retain_with_replacement: bool = False
 
     @classmethod
     def from_config(cls, block: dict) -> Self:

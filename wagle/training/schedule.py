@@ -27,13 +27,15 @@ def make_steps(
     seed: int,
     epochs: int = 1,
     steps: int | None = None,
+    retain_with_replacement: bool = False,
 ) -> list[Step]:
     """The optimizer steps of a run over `forget` forget rows and `retain` retain rows.
 
     The forget rows are reshuffled each epoch. Each is paired with one retain row that is sampled at
-    random; with `retain` = 0, as in fine-tuning, there are no pairs. A step has `batch_size` forget
-    rows, the last one of an epoch may have fewer. The run has `epochs` epochs, or exactly `steps`
-    steps where that is set, with as many epochs as these need.
+    random; with `retain` = 0, as in fine-tuning, there are no pairs. An epoch draws no retain row
+    twice where there are enough of them, unless `retain_with_replacement` draws each by itself. A
+    step has `batch_size` forget rows, the last one of an epoch may have fewer. The run has `epochs`
+    epochs, or exactly `steps` steps where that is set, with as many epochs as these need.
 
     Raises WagleError when a count is below 1.
     """
@@ -48,9 +50,10 @@ def make_steps(
     result: list[Step] = []
     while len(result) < total:
         order = rng.permutation(forget)
-        pairs = (
-            rng.choice(retain, size=forget, replace=retain < forget) if retain else np.empty(0, int)
-        )
+        pairs = np.empty(0, int)
+        if retain:
+            replace = retain_with_replacement or retain < forget
+            pairs = rng.choice(retain, size=forget, replace=replace)
         for start in range(0, forget, batch_size):
             batch = slice(start, start + batch_size)
             result.append(Step(tuple(order[batch].tolist()), tuple(pairs[batch].tolist())))

@@ -4,7 +4,9 @@ theta = m * theta + (1 - m) * theta_o (paper, eq. 8): weights outside the mask m
 bits. LoRA trains adapters instead and merges them. Everything random (row order, retain pairs,
 refusals, adapter initialisation) follows from the seed.
 
-Notable: after the run every weight is compared bit by bit with the checkpoint it came from.
+Notable: after the run every weight is compared bit by bit with the checkpoint it came from. Under
+`decay_frozen` frozen weights do move; then each is compared with what weight decay alone makes of
+it, and the record says so.
 """
 
 import dataclasses
@@ -21,9 +23,16 @@ from wagle.model import tensors
 from wagle.model.adapters import add_adapters, merge
 from wagle.model.losses import RowLoss, answer_loss
 from wagle.training.loop import TrainingData, fit
-from wagle.training.movement import FactorRange, check_trained, count_trained, decay_alone
+from wagle.training.movement import (
+    FactorRange,
+    check_trained,
+    count_trained,
+    decay_alone,
+    decay_bounds,
+    outside,
+)
 from wagle.training.objective import Objective
-from wagle.training.optimizers import weight_precision
+from wagle.training.optimizers import norms_and_biases, weight_precision
 from wagle.training.options import TrainingOptions
 from wagle.training.resume import ResumeFolder
 from wagle.training.shards import Shards, gather
@@ -87,16 +96,36 @@ def reference_losses(
     return RowLoss(*map(shards.sum_over_processes, columns))
 
 
+@dataclass(frozen=True)
+class FrozenDecay:
+    """Weight decay of frozen weights: what it may make of them, and the parameters that it spares.
+
+    A weight keeps its sign. It lies between the two multiples of itself that `factors` gives.
+    """
+
+    factors: FactorRange
+    exempt: frozenset[str] = frozenset()
+
+    def of(self, name: str) -> FactorRange:
+        """The range of parameter `name`."""
+        return FactorRange(1.0, 1.0) if name in self.exempt else self.factors
+
+
 def count_moved(
-    model, checkpoint: str | Path, masks: dict[str, torch.Tensor] | None
+    model,
+    checkpoint: str | Path,
+    masks: dict[str, torch.Tensor] | None,
+    decay: FrozenDecay | None = None,
 ) -> MovedWeights:
     """Compare `model` with `checkpoint` bit by bit, in the model's own dtype.
 
-    Without `masks` (name -> bool) all weights count as selected. Raises WagleError when a frozen
-    weight moved.
+    Without `masks` (name -> bool) all weights count as selected. With `decay` frozen weights may
+    differ as it says.
+
+    Raises WagleError when a frozen weight moved otherwise.
     """
     parameters = dict(model.named_parameters())
-    selected = selected_moved = frozen = frozen_moved = 0
+    selected = selected_moved = frozen = frozen_moved = unexplained = 0
     for name, before in tensors.stream(checkpoint, parameters):
         after = parameters[name].detach().cpu()
         bits = BIT_VIEWS[after.element_size()]
@@ -105,9 +134,19 @@ def count_moved(
         selected += int(mask.sum())
         selected_moved += int((changed & mask).sum())
         frozen += int((~mask).sum())
-        frozen_moved += int((changed & ~mask).sum())
-    if frozen_moved:
-        raise WagleError(f"{frozen_moved} frozen weights changed", "none", "report this defect")
+        changed &= ~mask
+        frozen_moved += int(changed.sum())
+        if decay is None:
+            unexplained += int(changed.sum())
+        else:
+            old, new = before.to(after.dtype)[changed], after[changed]
+            unexplained += int(outside(old, new, decay.of(name)).sum())
+    if unexplained:
+        raise WagleError(
+            f"{unexplained} frozen weights changed",
+            "none" if decay is None else "weight decay alone",
+            "report this defect",
+        )
     return MovedWeights(selected, selected_moved, frozen, frozen_moved)
 
 
@@ -139,7 +178,7 @@ def unlearn(
     log, resume: as in fit().
 
     Raises WagleError when refusals are needed and missing, when too few of the selected weights
-    moved, when a frozen weight moved, and as fit() does.
+    moved, when a frozen weight moved by more than `decay_frozen` explains, and as fit() does.
     """
     data = _encode(tokenizer, rows, objective, encoding, options.seed)
     reference = None
@@ -171,9 +210,14 @@ def unlearn(
     model = gather(model, checkpoint, weight_precision(options.precision))
     if model is None:
         return Unlearned(None, {})
-    moved = count_moved(model, checkpoint, masks)
     decay = FactorRange(1.0, 1.0) if adapters is not None else decay_alone(options, summary.steps)
-    trained = count_trained(model, checkpoint, masks, decay, evaluation_precision)
+    exempt = norms_and_biases(model) if options.decay_exempt else frozenset()
+    # what adapters stand on gets no decay
+    frozen_decay = None
+    if options.decay_frozen and adapters is None:
+        frozen_decay = FrozenDecay(decay_bounds(options, summary.steps), exempt)
+    moved = count_moved(model, checkpoint, masks, frozen_decay)
+    trained = count_trained(model, checkpoint, masks, decay, evaluation_precision, exempt)
     check_trained(trained, least_moved, options)
     record = dataclasses.asdict(moved) | {
         "share_moved": moved.share_moved,
@@ -184,6 +228,8 @@ def unlearn(
         "precision": options.precision,
         "lr": options.lr,
     }
+    if frozen_decay is not None:
+        record["frozen_factors"] = [frozen_decay.factors.low, frozen_decay.factors.high]
     return Unlearned(model, record)
 
 

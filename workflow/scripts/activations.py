@@ -21,7 +21,7 @@ with recorded(snakemake) as outputs:
     params = json.loads(snakemake.params.config)
     options = params["attribution"]
     rows = read_rows(snakemake.input.forget_rows)
-    rng = np.random.default_rng([int(snakemake.wildcards.draw.removeprefix("seed-")), 4])
+    rng = np.random.default_rng([params["seed"], 4])
     picks = sorted(rng.permutation(len(rows))[: options["calibration_samples"]])
     model = checkpoints.load(snakemake.input.model, options["precision"])
     tokenizer = checkpoints.load_tokenizer(snakemake.input.model)

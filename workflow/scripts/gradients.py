@@ -19,25 +19,31 @@ from wagle.runtime.job import recorded
 
 with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
-    params, wildcards = json.loads(snakemake.params.config), snakemake.wildcards
+    params = json.loads(snakemake.params.config)
     options, attribution = params["attribution"], snakemake.config["attribution"]
     rows, refusals = read_rows(snakemake.input.forget_rows), None
-    if wildcards.side == "retain":
+    if params["source"] == "retain":
         retain = read_rows(snakemake.input.retain_rows)
-        rng = np.random.default_rng([int(wildcards.draw.removeprefix("seed-")), 3])
-        picks = rng.choice(len(retain), size=len(rows), replace=len(retain) < len(rows))
+        rng = np.random.default_rng([params["seed"], 3])
+        replace = params["retain_with_replacement"] or len(retain) < len(rows)
+        picks = rng.choice(len(retain), size=len(rows), replace=replace)
         rows = [retain[i] for i in sorted(picks)]
-    elif options["forget_labels"] == "refusal":
+    elif params["source"] == "forget-refusal":
         refusals = [row["text"] for row in read_rows(snakemake.input.refusals_rows)]
-    model = checkpoints.load(snakemake.input.model, options["precision"])
+    # the official code sums gradients of bf16 weights in bf16
+    precision = "bf16" if params["accumulation"].get("in_bf16") else options["precision"]
+    model = checkpoints.load(snakemake.input.model, precision)
     tokenizer = checkpoints.load_tokenizer(snakemake.input.model)
-    encoded = encode_rows(tokenizer, rows, refusals=refusals, **params["encoding"])
+    encoded = encode_rows(
+        tokenizer, rows, refusals=refusals, seed=params["seed"] or 0, **params["encoding"]
+    )
     sums, loss = accumulate(
         model,
         encoded,
         tokenizer.pad_token_id,
         options["token_budget"],
         options["reduction"],
+        **params["accumulation"],
         activation_checkpointing=attribution.get("activation_checkpointing", False),
     )
     norm = float(torch.stack([g.double().square().sum() for g in sums.values()]).sum().sqrt())

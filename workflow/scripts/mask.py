@@ -34,6 +34,8 @@ with recorded(snakemake) as outputs:
         "scores_sha256": ",".join(recorded_hashes(scores)),
         "model_sha256": ",".join(recorded_hashes(checkpoint)),
     }
+    if snakemake.params.variant:  # labels and habits other than the plain ones
+        origin["variant"] = snakemake.params.variant
     point, select = snakemake.input.get("point"), snakemake.params.select
     ratio = float(read_json(point)["ratio"] if point else snakemake.wildcards.ratio)
     [density] = write_masks([outputs.mask], scores, checkpoint, [ratio], select, origin)

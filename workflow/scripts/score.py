@@ -19,13 +19,12 @@ with recorded(snakemake) as outputs:
     files = {name: path for name, path in snakemake.input.items() if name in names}
     _, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
     options = json.loads(snakemake.params.options) | ({"gamma": float(gamma)} if gamma else {})
-    draw = snakemake.wildcards.draw.removeprefix("seed-")
     stats = write_scores(
         outputs.scores,
         snakemake.params.implementation,
         snakemake.input.model,
         files,
         options=options,
-        seed=int(draw) if draw.isdigit() else 0,
+        seed=snakemake.params.seed,
     )
     write_json(outputs.stats, stats)

@@ -19,10 +19,7 @@ with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     cell, params = Cell.parse(snakemake.wildcards.cell), json.loads(snakemake.params.config)
     inputs, lora = dict(snakemake.input.items()), cell.selection == "lora"
-    method, unlearning = params["method"], params["unlearning"]
     rate = {"lr": read_json(inputs["point"])["lr"]} if cell.tuned else {}
-    objective_options = method.pop("options", {})
-    least_moved = unlearning.pop("least_moved")
     job = {
         "target": inputs["model"],
         "forget": inputs["forget_rows"],
@@ -30,11 +27,11 @@ with recorded(snakemake) as outputs:
         "refusals": inputs.get("refusals_rows"),
         "mask": inputs.get("mask"),
         "objective": snakemake.params.objective,
-        "objective_options": objective_options,
-        "training": unlearning | method | rate | params["overrides"] | {"seed": cell.seed},
+        "objective_options": params["options"],
+        "training": params["training"] | rate | {"seed": cell.seed},
         "encoding": params["encoding"],
         "adapters": params["adapters"] if lora else None,
-        "least_moved": least_moved,
+        "least_moved": params["least_moved"],
         "evaluation_precision": params["evaluation_precision"],
         "checkpoint": str(outputs.checkpoint),
         "log": str(outputs.log),
