@@ -32,7 +32,7 @@ def installed(tmp_path_factory):
     env |= {"PYTHONPATH": str(target)}
 
     def wagle(*arguments):
-        command = [sys.executable, "-m", "wagle.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "wagle", *map(str, arguments)]
         done = subprocess.run(
             command, cwd=start, env=env, capture_output=True, text=True, check=False
         )
@@ -57,4 +57,4 @@ def test_metrics(installed, tmp_path):
 
 def test_package_data(installed):
     code, text = installed("harness", "no-model", "--tasks", "nonsense", "--data-dir", ".")
-    assert code == 1 and "one of mmlu, wmdp_bio, wmdp_cyber" in text
+    assert code == 1 and "one of mmlu, wikitext, wmdp_bio, wmdp_cyber" in text

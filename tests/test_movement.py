@@ -10,7 +10,7 @@ from wagle.errors import WagleError
 from wagle.objectives import graddiff
 from wagle.training.movement import DTYPES, FactorRange, count_trained, decay_alone
 from wagle.training.objective import Objective
-from wagle.training.optimizers import POLICIES, make_optimizer, weight_precision
+from wagle.training.optimizers import POLICIES, Decay, make_optimizer, weight_precision
 from wagle.training.options import TrainingOptions
 from wagle.training.schedule import learning_rate
 from wagle.training.unlearning import UnlearningRows, count_moved, unlearn
@@ -24,7 +24,7 @@ ENCODING = {"template": "[INST] {question} [/INST] {answer}", "max_length": 128}
 def decayed(model, options, steps, masks=None):
     """`model` after steps of AdamW without any gradient."""
     parameters = dict(model.named_parameters())
-    optimizer = make_optimizer(options.precision, parameters, masks, options.weight_decay)
+    optimizer = make_optimizer(options.precision, parameters, masks, Decay(options.weight_decay))
     torch.manual_seed(0)
     for step in range(steps):
         for parameter in parameters.values():
