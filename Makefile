@@ -21,7 +21,7 @@ quick: .venv/.installed  ## the default experiment: every table and figure, smal
 	@echo "Report: results/quick/report/report.html"
 
 test: .venv/.installed  ## the tests
-	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 SLURM_TESTS ?= test
 test-slurm: .venv/.installed  ## the Slurm profile and its faults on a real one-node Slurm; SLURM_TESTS chooses some of them

@@ -18,15 +18,13 @@ SIZE = {"hidden_size": 16, "intermediate_size": 24, "layers": 2, "heads": 2, "vo
 
 
 def pytest_collection_modifyitems(items):
-    """With several processes (`pytest -n 2 --dist loadgroup`) a file stays together, for its
-    fixtures are dear.
+    """With several processes the slowest files start first: whatever is last runs alone."""
 
-    Files marked `slow` start first: whatever is last runs alone.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    def minutes(item):
+        mark = item.get_closest_marker("slow")
+        return mark.args[0] if mark else 0
+
+    items.sort(key=minutes, reverse=True)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ from wagle.errors import WagleError
 from wagle.experiment import config
 from wagle.runtime.files import read_json, sha256_file
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(3)
 KEPT = "npo/wagle@gamma-1e-06/ratio-0.5/seed-1"
 LICENCE = "https://spdx.org/licenses/CC-BY-4.0"
 

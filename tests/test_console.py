@@ -51,9 +51,9 @@ def test_a_file_gets_a_line_in_thirty_seconds_with_the_time_left(shown):
 def test_a_failed_jobs_cause_is_whole_and_said_once(shown, tmp_path):
     send, handler, stream = shown
     log, long = tmp_path / "job.log", "error: " + "far too long for one line " * 20
-    log.write_text(f"at work\n{long}\n")
     send(event="run_info", stats={"unlearn": 1, "total": 1})
     send(**job(1, cell="npo/wagle"))
+    log.write_text(f"at work\n{long}\n")
     send("RuleException:\nCalledProcessError in file x", logging.ERROR, event="error")
     send(event="job_error", level=logging.ERROR, jobid=1, rule_name="unlearn", log=[str(log)])
     send("Exiting because a job execution failed. Look above for error messages")
@@ -61,6 +61,24 @@ def test_a_failed_jobs_cause_is_whole_and_said_once(shown, tmp_path):
     text = stream.getvalue()
     assert "failed: unlearn npo/wagle\n" in text and f"  {long.rstrip()}" in text
     assert "Rule" not in text and text.count("error:") == 1 and text.endswith("1 failed\n")
+
+
+def test_a_second_attempt_that_succeeds_is_no_failure(shown, tmp_path):
+    send, handler, stream = shown
+    old, slurm = tmp_path / "job.log", tmp_path / "slurm.log"
+    old.write_text("error: of an earlier run\n")
+    os.utime(old, (0, 0))
+    send(event="run_info", stats={"unlearn": 1, "total": 1})
+    send(**job(1))
+    slurm.write_text("starting\nKilled\n")
+    failed = {"event": "job_error", "jobid": 1, "rule_name": "unlearn"}
+    send(**failed, log=[str(old), str(slurm)], rule_msg="SLURM status is: 'CANCELLED'")
+    send(**job(1))
+    send(event="job_finished", job_id=1)
+    handler.close()
+    text = stream.getvalue()
+    assert "CANCELLED" in text and "Killed" in text and "earlier" not in text
+    assert text.endswith("1 of 1 jobs done in 0:50 min\n")
 
 
 def test_messages_that_matter_pass_and_the_rest_is_for_the_log_file(shown):

@@ -13,7 +13,7 @@ from test_workflow import MY_OBJECTIVE, MY_SCORE, PARTS, tiny
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import read_manifest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(1)
 
 PLAIN = """configfile: "mine.yaml"
 

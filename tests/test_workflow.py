@@ -22,7 +22,7 @@ from wagle.runtime.files import sha256_file
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import read_manifest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(6)
 
 PARTS = ["Snakefile", "rules", "workflow", "wagle", "config", "profiles", "environment.yml"]
 
@@ -805,7 +805,6 @@ def suite(project, task):
     return config
 
 
-@pytest.mark.xdist_group("other tasks")
 @pytest.mark.parametrize(
     ("task", "table"), [("wmdp", "table2"), ("whp", "table3"), ("detox", "table3")]
 )

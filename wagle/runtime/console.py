@@ -96,14 +96,17 @@ def clock(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{seconds:02d} min"
 
 
-def causes(logs: list[str]) -> list[str]:
-    """The lines of a failed job's logs that say why, whole; where none does, the last ones."""
+def causes(logs: list[str], since: float = 0.0) -> list[str]:
+    """The lines of a failed job's logs that say why, whole; where none does, the last ones.
+
+    A log that was written before `since` is an earlier attempt's.
+    """
     last: list[str] = []
     for path in logs:
-        lines = _lines(path)
+        lines = _lines(path) if _written(path) >= since else []
         if found := [line for line in lines if CAUSE.match(line)]:
             return found
-        last = last or [line for line in lines if line.strip()][-15:]
+        last = [line for line in lines if line.strip()][-15:] or last
     return last or ["error: it ended without a word: killed, out of memory, or never started"]
 
 
@@ -112,6 +115,13 @@ def _lines(path: str | Path) -> list[str]:
         return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
+
+
+def _written(path: str | Path) -> float:
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def where_to_look(folder: str, since: float) -> str:
@@ -134,7 +144,8 @@ class Handler(logging.Handler):
         super().__init__()
         self.console = Console(file=stream, highlight=False)
         self.run = self.live = None
-        self.failed: list[str] = []
+        self.failed: dict[int, str] = {}
+        self.since: dict[int, float] = {}
         self.last = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -152,9 +163,11 @@ class Handler(logging.Handler):
         elif event == "job_info" and self.run:
             what = " ".join(map(str, record.wildcards.values()))
             self.run.start(record.jobid, record.rule_name, what, now)
+            self.since[record.jobid] = time.time() - 1  # file systems' clocks are coarse
             self._progress(now)
         elif event == "job_finished" and self.run:
             self.run.finish(record.job_id, now)
+            self.failed.pop(record.job_id, None)  # a second attempt
             self._progress(now)
         elif event == "job_error":
             self._failure(record)
@@ -185,9 +198,11 @@ class Handler(logging.Handler):
     def _failure(self, record: logging.LogRecord) -> None:
         name = self.run.fail(record.jobid) if self.run else record.rule_name
         aux = [v for v in getattr(record, "aux", {}).values() if isinstance(v, (str, os.PathLike))]
-        said = causes([*record.log, *map(str, aux)])
-        self.failed.append(name)
+        said = causes([*record.log, *map(str, aux)], self.since.get(record.jobid, 0.0))
+        self.failed[record.jobid] = name
         self._print(f"failed: {name}", "bold red")
+        if message := getattr(record, "rule_msg", None):  # such as what Slurm says of it
+            self._print(f"  {message}", "red")
         for line in said:
             self._print(f"  {line}", "red")
         self._print(f"  log: {', '.join(record.log) or 'none'}")
