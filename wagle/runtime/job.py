@@ -131,9 +131,9 @@ def _logged(log: str | None):
             sys.exit(1)
         except Exception as error:
             traceback.print_exc()
-            os.write(
-                terminal, f"error: {type(error).__name__}: {error}. To do: see {log}\n".encode()
-            )
+            cause = f"error: {type(error).__name__}: {error}. To do: see {log}\n"
+            print(cause, end="", file=sys.stderr, flush=True)
+            os.write(terminal, cause.encode())
             sys.exit(1)
         finally:
             sys.stdout.flush()
