@@ -132,17 +132,18 @@ def test_logged_jobs_exit_with_one_line(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("console", ["on", "plain"])
-def test_a_defect_leaves_its_traceback_and_a_line_with_the_cause(tmp_path, monkeypatch, console):
+def test_a_defect_leaves_its_traceback_and_a_line_with_the_cause(
+    tmp_path, monkeypatch, capfd, console
+):
     """The console prints causes from the logs, so the line must be there too."""
     monkeypatch.setenv("WAGLE_CONSOLE", console)
     broken = job(tmp_path)
     broken.log = [str(tmp_path / "log.txt")]
-    with pytest.raises(SystemExit) as stop, recorded(broken):
+    with capfd.disabled(), pytest.raises(SystemExit) as stop, recorded(broken):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     lines = (tmp_path / "log.txt").read_text().splitlines()
     assert stop.value.code == 1 and lines[0].startswith("Traceback")
     assert lines[-1].startswith("error: OSError: ") and "No space left on device" in lines[-1]
-
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])

@@ -336,7 +336,9 @@ def test_a_full_disk_stops_one_job_with_its_reason(begin):
     try:
         run.start("--retries", "0")
         code, text = run.finish()
-        assert code != 0 and re.search(r"^ *error: .*No space left on device", text, re.M), text[-6000:]
+        assert code != 0 and re.search(r"^ *error: .*No space left on device", text, re.M), text[
+            -6000:
+        ]
         assert not (full / "manifest.json").exists() and not (full / "checkpoint").exists()
         assert (
             not (run.results / "evaluations" / CELL).exists()
