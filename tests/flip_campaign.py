@@ -56,7 +56,7 @@ def truncate(path: Path, rng: random.Random) -> None:
     os.truncate(path, rng.randrange(path.stat().st_size))
 
 
-def given(root: Path, records, owner: str) -> list[str]:
+def with_owner(root: Path, records, owner: str) -> list[str]:
     """The input of a job that reads the record `owner`: its files that are there, and the record.
 
     It is empty where no job reads that record.
@@ -82,7 +82,7 @@ def check(root: Path, records, files: list[str]) -> None:
     missed = [file for file in files if file not in altered]
     if missed:
         raise SystemExit(f"the audit missed {missed}; it named {sorted(altered)[:5]}")
-    for read in filter(None, (given(root, records, owners(records)[file]) for file in files)):
+    for read in filter(None, (with_owner(root, records, owners(records)[file]) for file in files)):
         try:
             check_inputs(read)
         except WagleError:
@@ -145,10 +145,10 @@ if __name__ == "__main__":
         if options.results is None:
             import small
 
-            made = small.project(Path(scratch) / "made")
-            if small.start(made).wait():
-                raise SystemExit((made.folder / "run.log").read_text()[-3000:])
-            options.results = made.results
+            experiment = small.project(Path(scratch) / "made")
+            if small.start(experiment).wait():
+                raise SystemExit((experiment.folder / "run.log").read_text()[-3000:])
+            options.results = experiment.results
         copy = shutil.copytree(options.results, Path(scratch) / "copy")
         numbers = {
             name: getattr(options, name) for name in ("flips", "truncations", "swaps", "seed")

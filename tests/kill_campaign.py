@@ -28,63 +28,65 @@ from wagle.audit.check import audit_folder
 from wagle.audit.record_changes import measuring_records
 
 
-def fresh(made) -> None:
-    shutil.rmtree(made.folder / "results", ignore_errors=True)
-    shutil.rmtree(made.folder / ".snakemake", ignore_errors=True)
+def fresh(experiment) -> None:
+    shutil.rmtree(experiment.folder / "results", ignore_errors=True)
+    shutil.rmtree(experiment.folder / ".snakemake", ignore_errors=True)
 
 
-def undisturbed(made) -> tuple[dict[str, bytes], float]:
+def undisturbed(experiment) -> tuple[dict[str, bytes], float]:
     """Artifacts of a run from nothing, and its seconds."""
-    fresh(made)
+    fresh(experiment)
     began = time.monotonic()
-    if small.start(made).wait():
-        raise SystemExit((made.folder / "run.log").read_text()[-3000:])
-    return small.artifacts(made.results), time.monotonic() - began
+    if small.start(experiment).wait():
+        raise SystemExit((experiment.folder / "run.log").read_text()[-3000:])
+    return small.artifacts(experiment.results), time.monotonic() - began
 
 
-def disturbed(made, kills: int, rng: random.Random, longest: float) -> tuple[int, int]:
+def disturbed(experiment, kills: int, rng: random.Random, longest: float) -> tuple[int, int]:
     """One experiment from nothing, killed until it comes through or `kills` are used up.
 
     Returns the number of kills, and of those among them that came after jobs had begun.
     """
-    fresh(made)
+    fresh(experiment)
     done = begun = 0
     while True:
-        process = small.start(made)
+        process = small.start(experiment)
         try:
             code = process.wait(timeout=rng.uniform(1, longest) if done < kills else None)
         except subprocess.TimeoutExpired:
             small.kill(process)
             done += 1
-            begun += made.results.exists()
-            if small.start(made, "--unlock").wait():
+            begun += experiment.results.exists()
+            if small.start(experiment, "--unlock").wait():
                 raise SystemExit(f"kill {done}: --unlock failed") from None
             continue
         if code:
-            raise SystemExit(f"after kill {done}: {(made.folder / 'run.log').read_text()[-3000:]}")
+            raise SystemExit(
+                f"after kill {done}: {(experiment.folder / 'run.log').read_text()[-3000:]}"
+            )
         return done, begun
 
 
 def differences(expected: dict[str, bytes], actual: dict[str, bytes], records) -> list[str]:
     """Files that differ, without those that measure the run itself and those made from them."""
     measured = measuring_records(records)
-    kept = {
+    compared = {
         path
         for path in expected.keys() | actual.keys()
         if f"{os.path.dirname(path)}/manifest.json" not in measured
     }
-    return sorted(path for path in kept if expected.get(path) != actual.get(path))
+    return sorted(path for path in compared if expected.get(path) != actual.get(path))
 
 
 def campaign(folder: Path, kills: int, seed: int) -> dict:
-    made, rng = small.project(folder), random.Random(seed)
-    expected, seconds = undisturbed(made)
+    experiment, rng = small.project(folder), random.Random(seed)
+    expected, seconds = undisturbed(experiment)
     total = begun = experiments = 0
     while total < kills:
-        done, with_jobs = disturbed(made, kills - total, rng, seconds / 3)
+        done, with_jobs = disturbed(experiment, kills - total, rng, seconds / 3)
         total, begun, experiments = total + done, begun + with_jobs, experiments + 1
-        audit = audit_folder(made.results, code=False)
-        different = differences(expected, small.artifacts(made.results), audit.records)
+        audit = audit_folder(experiment.results, code=False)
+        different = differences(expected, small.artifacts(experiment.results), audit.records)
         if different or audit.verdict != "clean":
             raise SystemExit(
                 f"after {total} kills: audit {audit.verdict}, different: {different[:10]}"

@@ -46,9 +46,9 @@ def run(rule, folder, inputs=(), write=None, code=CODE, raw=(), **wildcards):
         wildcards=wildcards,
         log=[],
     )
-    with recorded(job) as part:
+    with recorded(job) as outputs:
         for name, content in write.items():
-            path = getattr(part, f"o{tops.index(name.split('/')[0])}").joinpath(
+            path = getattr(outputs, f"o{tops.index(name.split('/')[0])}").joinpath(
                 *name.split("/")[1:]
             )
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def results(tmp_path):
             {"mask": f"mask {seed}"},
             ratio="0.8",
         )
-        made = run(
+        unlearned = run(
             "unlearn",
             root / "unlearned" / cell,
             [model, mask],
@@ -104,12 +104,12 @@ def results(tmp_path):
             run(
                 "metrics",
                 root / "metrics" / cell,
-                [made],
+                [unlearned],
                 {"metrics.json": json.dumps(metrics_of(seed))},
                 cell=cell,
             )
         )
-        shutil.rmtree(made / "checkpoint")
+        shutil.rmtree(unlearned / "checkpoint")
         for name, value in VALUES[seed].items():
             lines += f"x,tofu,npo,wagle,0.8,1e-06,{seed},wagle,{name},{value},0.1,4\n"
     collected = run("collect", root / "collected", cells, {"metrics.csv": lines})
@@ -382,7 +382,7 @@ def test_a_number_that_its_metrics_do_not_hold(results):
 
 
 def test_intermediates_may_be_removed(results):
-    made = run(
+    unlearned = run(
         "gradients",
         results / "gradients/forget/all",
         [results / "models/target"],
@@ -392,7 +392,7 @@ def test_intermediates_may_be_removed(results):
     run(
         "mask",
         results / "masks/wagle@gamma-1e-06/seed-1/ratio-0.8",
-        [made],
+        [unlearned],
         {"mask": "mask 1"},
         ratio="0.8",
     )
@@ -433,11 +433,11 @@ def test_numbers_with_rows_are_compared_by_the_engine(results, tmp_path):
             rows = {"wagle": {"MIA": {"forget": cells[root][seed].tolist()}}}
             (root / "metrics" / cell / "rows.json").write_text(json.dumps(rows))
     number = compare_numbers(results, other).both[1]
-    wanted = difference(cells[other], cells[results], paired_rows=False)
+    expected = difference(cells[other], cells[results], paired_rows=False)
     assert number.covers == "independent rows; not the spread over seeds: 2 of at least 3"
-    assert (number.difference, number.se) == pytest.approx((wanted.value, wanted.se))
-    assert number.p == pytest.approx(wanted.p) and number.adjusted == pytest.approx(
-        min(1, 2 * wanted.p)
+    assert (number.difference, number.se) == pytest.approx((expected.value, expected.se))
+    assert number.p == pytest.approx(expected.p) and number.adjusted == pytest.approx(
+        min(1, 2 * expected.p)
     )
 
 

@@ -37,10 +37,10 @@ def test_files_keep_separators_inside_strings(tmp_path, packed):
         {"question": "d?", "answer": "é", "extra": 1},
     ]
     put(tmp_path, "tofu/forget01", rows, packed)
-    found = load_split("forget", {"name": "tofu/forget01"}, DATA, tmp_path)
-    assert found == [{"question": row["question"], "answer": row["answer"]} for row in rows]
-    write_rows(tmp_path / "rows.jsonl", found)
-    assert read_rows(tmp_path / "rows.jsonl") == found
+    loaded = load_split("forget", {"name": "tofu/forget01"}, DATA, tmp_path)
+    assert loaded == [{"question": row["question"], "answer": row["answer"]} for row in rows]
+    write_rows(tmp_path / "rows.jsonl", loaded)
+    assert read_rows(tmp_path / "rows.jsonl") == loaded
 
 
 def test_rows_cut_a_slice_and_not_beyond(tmp_path):

@@ -24,11 +24,11 @@ def job(tmp_path, monkeypatch):
     """Start a process that reserves devices until it is killed; `seen(process)` names them."""
     started = []
 
-    def start(wanted=1, **env):
+    def start(count=1, **env):
         base = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
         started.append(
             subprocess.Popen(
-                [sys.executable, "-c", JOB, str(wanted)],
+                [sys.executable, "-c", JOB, str(count)],
                 env=base | env,
                 stdout=subprocess.PIPE,
                 text=True,

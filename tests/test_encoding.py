@@ -20,9 +20,9 @@ def test_every_token_of_a_text_but_the_first_carries_loss(model, tokenizer):
     ids = tokenizer(TEXT)["input_ids"]
     assert row.ids == tuple(ids) and not row.ends_with_eos
     with torch.no_grad():
-        found = answer_loss(model, [row], tokenizer.pad_token_id)
-        torch.testing.assert_close(found.mean[0], plain_loss(model, ids))
-    assert int(found.tokens[0]) == len(ids) - 1
+        loss = answer_loss(model, [row], tokenizer.pad_token_id)
+        torch.testing.assert_close(loss.mean[0], plain_loss(model, ids))
+    assert int(loss.tokens[0]) == len(ids) - 1
 
 
 def test_padding_never_carries_loss_unless_asked_to(model, tokenizer):

@@ -52,19 +52,21 @@ def test_finite_differences_in_float64(encoded, tokenizer):
 def test_batch_size_and_order_do_not_matter(model, encoded, budget):
     rows = encoded["retain"]
     expected, loss = accumulate(model, rows, PAD, token_budget=200)
-    found, other = accumulate(model, rows[::-1], PAD, token_budget=budget)
+    result, other = accumulate(model, rows[::-1], PAD, token_budget=budget)
     assert other == pytest.approx(loss, rel=1e-6)
     for name, gradient in expected.items():
-        error = (found[name] - gradient).norm() / gradient.norm()
+        error = (result[name] - gradient).norm() / gradient.norm()
         assert error <= 1e-5, name
 
 
 def test_accumulated_equals_concatenated(model, encoded):
     first, second = encoded["forget"], encoded["retain"]
     whole, _ = accumulate(model, first + second, PAD, token_budget=300)
-    parts = [accumulate(model, rows, PAD, token_budget=300)[0] for rows in (first, second)]
+    halves = [accumulate(model, rows, PAD, token_budget=300)[0] for rows in (first, second)]
     for name, gradient in whole.items():
-        torch.testing.assert_close(parts[0][name] + parts[1][name], gradient, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            halves[0][name] + halves[1][name], gradient, rtol=1e-4, atol=1e-6
+        )
 
 
 def test_mean_is_sum_over_rows(model, encoded):
@@ -98,7 +100,7 @@ def test_feature_norms_by_hand_and_without_padding(model, encoded):
     handle.remove()
     expected = torch.stack([x.square().sum(0) for x in seen]).mean(0).sqrt()
     for budget in (1, 10**6):
-        found = feature_norms(model, rows, PAD, budget)
-        torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-6)
-        assert "lm_head.weight" not in found
-        assert len(found) == 2 * 7
+        result = feature_norms(model, rows, PAD, budget)
+        torch.testing.assert_close(result[name], expected, rtol=1e-5, atol=1e-6)
+        assert "lm_head.weight" not in result
+        assert len(result) == 2 * 7

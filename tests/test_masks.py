@@ -19,13 +19,13 @@ HEADER = {
 }
 
 
-def write(path, parts):
-    shapes = {name: list(mask.shape) for name, mask in parts.items()}
-    k = sum(int(mask.sum()) for mask in parts.values())
+def write(path, masks_by_name):
+    shapes = {name: list(mask.shape) for name, mask in masks_by_name.items()}
+    k = sum(int(mask.sum()) for mask in masks_by_name.values())
     [counts] = masks.save(
         [path],
         shapes,
-        ((name, [masks.pack(mask)]) for name, mask in parts.items()),
+        ((name, [masks.pack(mask)]) for name, mask in masks_by_name.items()),
         [HEADER | {"k": k}],
     )
     return counts
@@ -44,24 +44,24 @@ def test_bit_j_of_byte_i_is_flat_index_8i_plus_j():
 )
 def test_round_trip(tmp_path_factory, shapes, seed):
     generator = torch.Generator().manual_seed(seed)
-    parts = {
+    by_name = {
         f"p{i}": torch.rand(shape, generator=generator) < 0.5 for i, shape in enumerate(shapes)
     }
     path = tmp_path_factory.mktemp("mask") / "mask.safetensors"
-    counts = write(path, parts)
+    counts = write(path, by_name)
     loaded = dict(masks.load(path))
-    assert list(loaded) == list(parts)
-    assert all(torch.equal(loaded[name], parts[name]) for name in parts)
-    assert counts == {name: int(mask.sum()) for name, mask in parts.items()}
+    assert list(loaded) == list(by_name)
+    assert all(torch.equal(loaded[name], by_name[name]) for name in by_name)
+    assert counts == {name: int(mask.sum()) for name, mask in by_name.items()}
     header = masks.read_header(path)
-    assert header["n"] == sum(mask.numel() for mask in parts.values())
+    assert header["n"] == sum(mask.numel() for mask in by_name.values())
     assert header["selection"] == "wagle" and header["ties"] == "flat-index"
 
 
 def test_same_mask_gives_same_bytes(tmp_path):
-    parts = {"b": torch.ones(3, dtype=torch.bool), "a": torch.zeros(9, dtype=torch.bool)}
-    write(tmp_path / "one", parts)
-    write(tmp_path / "two", parts)
+    by_name = {"b": torch.ones(3, dtype=torch.bool), "a": torch.zeros(9, dtype=torch.bool)}
+    write(tmp_path / "one", by_name)
+    write(tmp_path / "two", by_name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -89,14 +89,16 @@ def test_wrong_k_is_refused(tmp_path):
 def test_several_masks_in_one_pass_are_the_files_of_one_each(tmp_path):
     generator = torch.Generator().manual_seed(0)
     shapes = {"a": [3, 5], "b": [8]}
-    found = [
+    mask_sets = [
         {name: torch.rand(shape, generator=generator) < share for name, shape in shapes.items()}
         for share in (0.2, 0.7)
     ]
-    for i, parts in enumerate(found):
-        write(tmp_path / f"alone{i}", parts)
-    headers = [HEADER | {"k": sum(int(mask.sum()) for mask in parts.values())} for parts in found]
-    together = ((name, [masks.pack(parts[name]) for parts in found]) for name in shapes)
+    for i, mask_set in enumerate(mask_sets):
+        write(tmp_path / f"alone{i}", mask_set)
+    headers = [
+        HEADER | {"k": sum(int(mask.sum()) for mask in mask_set.values())} for mask_set in mask_sets
+    ]
+    together = ((name, [masks.pack(mask_set[name]) for mask_set in mask_sets]) for name in shapes)
     masks.save([tmp_path / "both0", tmp_path / "both1"], shapes, together, headers)
     for i in range(2):
         assert (tmp_path / f"both{i}").read_bytes() == (tmp_path / f"alone{i}").read_bytes()

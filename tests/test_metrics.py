@@ -321,9 +321,9 @@ def test_forget_quality_of_open_unlearning_takes_the_ratio_itself():
 def test_low_precision_inputs_are_widened_first():
     p, q = np.float16([1.0, 2.5]), np.float16([[1.5, 3.0], [0.5, 9.0]])
     for variant in ("wagle", "wagle-code", "tofu", "open-unlearning"):
-        found = metrics.truth_ratio(p, q, variant)
+        result = metrics.truth_ratio(p, q, variant)
         expected = metrics.truth_ratio(p.astype(float), q.astype(float), variant)
-        assert found.dtype == np.float64 and (found == expected).all()
+        assert result.dtype == np.float64 and (result == expected).all()
     assert metrics.truth_ratio_score(np.float16([0.3]), True).dtype == np.float64
     for result in (
         metrics.relative_probability(np.float16([0.3]), np.float16([[0.3]])),

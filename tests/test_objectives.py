@@ -52,14 +52,14 @@ def test_npo_refuses_unknown_variants(options):
 
 
 def test_answer_loss_by_hand(model, encoded):
-    chosen = encoded["forget"][:3]
+    rows = encoded["forget"][:3]
     with torch.no_grad():
-        found = answer_loss(model, chosen, 2)
-    for i, row in enumerate(chosen):
+        loss = answer_loss(model, rows, 2)
+    for i, row in enumerate(rows):
         logits = model(torch.tensor([row.ids])).logits[0, :-1].detach()
         logp = torch.log_softmax(logits, -1)[range(len(row) - 1), list(row.ids[1:])][
             row.start - 1 :
         ]
-        assert float(found.mean[i]) == pytest.approx(-float(logp.mean()), rel=1e-5)
-        assert float(found.sum[i]) == pytest.approx(-float(logp.sum()), rel=1e-5)
-        assert int(found.tokens[i]) == len(row) - row.start
+        assert float(loss.mean[i]) == pytest.approx(-float(logp.mean()), rel=1e-5)
+        assert float(loss.sum[i]) == pytest.approx(-float(logp.sum()), rel=1e-5)
+        assert int(loss.tokens[i]) == len(row) - row.start

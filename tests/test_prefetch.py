@@ -25,7 +25,7 @@ COMMIT = "c0ffee" + "0" * 34
 class Hub(http.server.BaseHTTPRequestHandler):
     """The part of the hub's protocol that downloading the one repository, some/model, needs."""
 
-    folder, asked = None, None
+    folder, requests = None, None
 
     def log_message(self, *_):
         pass
@@ -46,7 +46,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         file = self.folder / path.rsplit("/", 1)[-1]
         if "/resolve/" in path and file.is_file():
             if self.command == "GET":
-                self.asked.append(file.name)
+                self.requests.append(file.name)
             return self.answer(file.read_bytes())
         return self.answer(b"{}", 404)
 
@@ -79,10 +79,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
 def hub(checkpoint):
     """URL of a hub with the tiny checkpoint as some/model, and the names of downloaded files."""
     (checkpoint / "pytorch_model.bin").write_bytes(b"pickled weights")
-    handler = type("ThisHub", (Hub,), {"folder": checkpoint, "asked": []})
+    handler = type("ThisHub", (Hub,), {"folder": checkpoint, "requests": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler.asked
+    yield f"http://127.0.0.1:{server.server_port}", handler.requests
     server.shutdown()
     server.server_close()
 
@@ -110,17 +110,17 @@ print(tokenizer("In which city")["input_ids"])
 def test_a_fetched_model_loads_without_the_network(
     hub, checkpoint, tokenizer, tmp_path, monkeypatch
 ):
-    url, asked = hub
+    url, requests = hub
     monkeypatch.chdir(tmp_path)
     fetched = python(FETCH, tmp_path, HF_ENDPOINT=url)
     assert fetched.returncode == 0, fetched.stderr[-3000:]
-    found = json.loads(fetched.stdout.splitlines()[-1])
+    fetched_record = json.loads(fetched.stdout.splitlines()[-1])
     assert (
-        found["commit"] == COMMIT
-        and "model.safetensors" in asked
-        and "pytorch_model.bin" not in asked
+        fetched_record["commit"] == COMMIT
+        and "model.safetensors" in requests
+        and "pytorch_model.bin" not in requests
     )
-    assert found["files"] == len(list(checkpoint.iterdir())) - 1
+    assert fetched_record["files"] == len(list(checkpoint.iterdir())) - 1
     loaded = python(LOAD, tmp_path, HF_HUB_OFFLINE="1")
     assert loaded.returncode == 0, loaded.stderr[-3000:]
     assert json.loads(loaded.stdout.splitlines()[-1]) == tokenizer("In which city")["input_ids"]

@@ -30,10 +30,10 @@ def job(folder, inputs=(), **params):
 
 def make(folder, inputs=(), text="hello", **params):
     folder.mkdir(exist_ok=True)
-    with recorded(job(folder, inputs, **params)) as part:
-        part.data.write_text(text)
-        part.model.mkdir()
-        (part.model / "weights").write_text(text)
+    with recorded(job(folder, inputs, **params)) as outputs:
+        outputs.data.write_text(text)
+        outputs.model.mkdir()
+        (outputs.model / "weights").write_text(text)
     return folder
 
 
@@ -50,8 +50,8 @@ def test_outputs_and_records(tmp_path):
 
 
 def test_a_failed_job_leaves_nothing_under_a_final_name(tmp_path):
-    with pytest.raises(ZeroDivisionError), recorded(job(tmp_path)) as part:
-        part.data.write_text("half")
+    with pytest.raises(ZeroDivisionError), recorded(job(tmp_path)) as outputs:
+        outputs.data.write_text("half")
         raise ZeroDivisionError
     assert not any(
         (tmp_path / name).exists() for name in ("data.txt", "model", "manifest.json", "run.json")
@@ -61,9 +61,9 @@ def test_a_failed_job_leaves_nothing_under_a_final_name(tmp_path):
 def test_a_missing_output_is_an_error(tmp_path):
     with (
         pytest.raises(WagleError, match="wrote no output 'model'"),
-        recorded(job(tmp_path)) as part,
+        recorded(job(tmp_path)) as outputs,
     ):
-        part.data.write_text("x")
+        outputs.data.write_text("x")
     assert not (tmp_path / "data.txt").exists()
 
 
@@ -105,12 +105,12 @@ def test_same_outputs_same_manifest(tmp_path):
 def test_stale_parts_are_cleared_and_resume_survives_failure_only(tmp_path):
     (tmp_path / "model.part").mkdir()
     (tmp_path / "model.part" / "old").write_text("x")
-    with pytest.raises(ZeroDivisionError), recorded(job(tmp_path)) as part:
-        part.resume.mkdir()
+    with pytest.raises(ZeroDivisionError), recorded(job(tmp_path)) as outputs:
+        outputs.resume.mkdir()
         raise ZeroDivisionError
-    assert part.resume.exists()
+    assert outputs.resume.exists()
     make(tmp_path)
-    assert not part.resume.exists() and not (tmp_path / "model" / "old").exists()
+    assert not outputs.resume.exists() and not (tmp_path / "model" / "old").exists()
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_a_defect_leaves_its_traceback_and_a_line_with_the_cause(
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_full_or_read_only_disk_leaves_nothing_half_written(tmp_path, monkeypatch, capfd, code):
     """Where the system refuses a write, the job ends with one line and no half-written file."""
-    made = make(tmp_path / "a")
-    before = {path.name: path.read_bytes() for path in made.iterdir() if path.is_file()}
+    artifact = make(tmp_path / "a")
+    before = {path.name: path.read_bytes() for path in artifact.iterdir() if path.is_file()}
     bad = job(tmp_path / "a", lr=2)
     bad.log = [str(tmp_path / "log.txt")]
     with monkeypatch.context() as patch:
@@ -159,14 +159,14 @@ def test_a_full_or_read_only_disk_leaves_nothing_half_written(tmp_path, monkeypa
             raise OSError(code, os.strerror(code))
 
         patch.setattr("wagle.runtime.job.flush", full)
-        with pytest.raises(SystemExit), recorded(bad) as part:
-            part.data.write_text("new")
-            part.model.mkdir()
-            (part.model / "weights").write_text("new")
+        with pytest.raises(SystemExit), recorded(bad) as outputs:
+            outputs.data.write_text("new")
+            outputs.model.mkdir()
+            (outputs.model / "weights").write_text("new")
     assert os.strerror(code) in capfd.readouterr().err
     assert {
         path.name: path.read_bytes()
-        for path in made.iterdir()
+        for path in artifact.iterdir()
         if path.is_file() and ".part" not in path.name
     } == before
     assert (make(tmp_path / "a", text="new") / "data.txt").read_text() == "new"
@@ -185,8 +185,8 @@ def test_raw_files_of_one_name_keep_apart(tmp_path):
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "rows.jsonl").write_text(folder)
-    made = make(tmp_path / "a", [tmp_path / "x/rows.jsonl", tmp_path / "y/rows.jsonl"])
-    assert set(read_manifest(made / "manifest.json")["raw"]) == {"x/rows.jsonl", "y/rows.jsonl"}
+    artifact = make(tmp_path / "a", [tmp_path / "x/rows.jsonl", tmp_path / "y/rows.jsonl"])
+    assert set(read_manifest(artifact / "manifest.json")["raw"]) == {"x/rows.jsonl", "y/rows.jsonl"}
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '"\\ud800"'])

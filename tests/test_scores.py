@@ -59,9 +59,9 @@ def test_formula(name, checkpoint, inputs, tmp_path):
             inputs["activations"],
         )
     )
-    found = load_file(tmp_path / "s")
-    assert set(found) == (set(norms) if name == "wanda" else set(weights))
-    for parameter, value in found.items():
+    scores = load_file(tmp_path / "s")
+    assert set(scores) == (set(norms) if name == "wanda" else set(weights))
+    for parameter, value in scores.items():
         arrays = [
             x[parameter].numpy().astype(np.float64) if parameter in x else None
             for x in (weights, forget, retain, norms)
@@ -107,14 +107,14 @@ def test_a_few_rows_at_a_time_give_the_bytes_of_the_whole(
     name, checkpoint, inputs, tmp_path, monkeypatch
 ):
     options = {"gamma": 0.5} if name == "wagle" else {}
-    found = []
+    results = []
     for piece in (1 << 18, 40):
         monkeypatch.setattr("wagle.attribution.attribution.PIECE", piece)
         stats = write_scores(
             tmp_path / "s", f"wagle.scores.{name}", checkpoint, inputs, options=options, seed=0
         )
-        found.append((stats, (tmp_path / "s").read_bytes()))
-    assert found[0] == found[1]
+        results.append((stats, (tmp_path / "s").read_bytes()))
+    assert results[0] == results[1]
 
 
 def test_wagle_reports_which_term_dominates(checkpoint, inputs, tmp_path):

@@ -38,12 +38,12 @@ ENCODING = {"template": TEMPLATE, "max_length": 128}
 
 @given(st.lists(st.integers(1, 50), max_size=20), st.integers(1, 120), st.integers(1, 5))
 def test_batches_by_process_hold_every_row_once_and_are_equally_many(lengths, budget, processes):
-    found = batches_by_process(lengths, budget, processes)
-    assert len(found) == processes and len({len(batches) for batches in found}) == 1
-    assert sorted(i for batches in found for batch in batches for i in batch) == list(
+    by_process = batches_by_process(lengths, budget, processes)
+    assert len(by_process) == processes and len({len(batches) for batches in by_process}) == 1
+    assert sorted(i for batches in by_process for batch in batches for i in batch) == list(
         range(len(lengths))
     )
-    for batches in found:
+    for batches in by_process:
         for batch in batches:
             assert len(batch) <= 1 or len(batch) * max(lengths[i] for i in batch) <= budget
     assert batches_by_process(lengths, budget, 1) == [by_length(lengths, budget)]
@@ -123,15 +123,15 @@ def test_fine_tuning_sharded_is_one_process_up_to_rounding(job, tmp_path):
         "resume": job["resume"],
         "identity": "me",
     }
-    found = []
+    states = []
     for processes in (1, 2):
         launch.run(
             finetune_files,
             finetune_job | {"out": str(tmp_path / str(processes))},
             processes,
         )
-        found.append(checkpoints.load(tmp_path / str(processes)).state_dict())
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
+        states.append(checkpoints.load(tmp_path / str(processes)).state_dict())
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=1e-5)
 
 
 def test_the_processes_end_with_the_job_that_started_them(job, tmp_path):
@@ -154,13 +154,15 @@ def test_the_processes_end_with_the_job_that_started_them(job, tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=env, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 120
-    while len(found := list(tmp_path.glob("*.pid"))) < 2:
+    while len(pid_files := list(tmp_path.glob("*.pid"))) < 2:
         assert time.monotonic() < deadline and started.poll() is None
         time.sleep(0.1)
     started.kill()
     started.wait()
     deadline = time.monotonic() + 20
-    while alive := [pid for pid in (path.stem for path in found) if Path(f"/proc/{pid}").exists()]:
+    while alive := [
+        pid for pid in (path.stem for path in pid_files) if Path(f"/proc/{pid}").exists()
+    ]:
         assert time.monotonic() < deadline, alive
         time.sleep(0.1)
 

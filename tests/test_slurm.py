@@ -98,10 +98,10 @@ def experiment(model):
 
 def until(condition, what, seconds=300):
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (result := condition()):
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.1)
-    return found
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +116,13 @@ def node():
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory, embedder):
     """The experiment, finished by an undisturbed local run."""
-    made = Project(tmp_path_factory.mktemp("truth"), experiment(embedder))
-    (made.folder / "hungry.py").write_text(HUNGRY)
-    (made.folder / "slow.py").write_text(SLOW)
-    (made.folder / "slurm").symlink_to("profiles/slurm")
-    code, text = made.snakemake()
+    project = Project(tmp_path_factory.mktemp("truth"), experiment(embedder))
+    (project.folder / "hungry.py").write_text(HUNGRY)
+    (project.folder / "slow.py").write_text(SLOW)
+    (project.folder / "slurm").symlink_to("profiles/slurm")
+    code, text = project.snakemake()
     assert code == 0, text[-6000:]
-    return made
+    return project
 
 
 class ClusterRun:
@@ -166,11 +166,11 @@ class ClusterRun:
 
     def job(self, rule, state="RUNNING"):
         """Id of the Slurm job of `rule` that is in `state`; waits for it."""
-        found = until(
+        ids = until(
             lambda: [i for i, what in self.node.jobs(state).items() if f"rule_{rule}_" in what],
             f"{rule} {state}",
         )
-        return found[0]
+        return ids[0]
 
     def script(self, rule):
         """Process id of the running script of `rule`."""
@@ -219,12 +219,12 @@ class ClusterRun:
             if not {"table4", "report"} & set(name.parts)
         }  # times
         assert len(expected) > 30
-        found = {
+        actual = {
             name: (self.results / name).read_bytes()
             for name in expected
             if (self.results / name).exists()
         }
-        different = [str(name) for name in sorted(expected) if found.get(name) != expected[name]]
+        different = [str(name) for name in sorted(expected) if actual.get(name) != expected[name]]
         assert not different
         assert not list(self.results.rglob("*.part"))
         for manifest in self.results.rglob("manifest.json"):
@@ -287,11 +287,11 @@ def test_a_job_that_is_ended_runs_again(begin, how):
     else:
         os.kill(script, signal.SIGKILL)
     code, text = run.finish()
-    said = {
+    message = {
         "SIGKILL": "Trying to restart job",
         "scancel": f"'{job}' failed, SLURM status is: 'CANCELLED'",
     }[how]
-    assert code == 0 and said in text, text[-6000:]
+    assert code == 0 and message in text, text[-6000:]
     run.check()
 
 

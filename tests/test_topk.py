@@ -31,21 +31,21 @@ def oracle(scores: torch.Tensor, k: int) -> torch.Tensor:
 def shards(scores: torch.Tensor, cuts: list[int], other=None):
     """A stream of pieces of `scores`; every second one as dtype `other`, where one is given."""
     edges = sorted({0, len(scores), *[c % (len(scores) + 1) for c in cuts]})
-    parts = [scores[a:b] for a, b in itertools.pairwise(edges)]
+    pieces = [scores[a:b] for a, b in itertools.pairwise(edges)]
     return lambda: (
-        (f"t{i}", part.to(other) if other and i % 2 else part) for i, part in enumerate(parts)
+        (f"t{i}", piece.to(other) if other and i % 2 else piece) for i, piece in enumerate(pieces)
     )
 
 
 def select(stream, limits) -> list[torch.Tensor]:
     """The whole masks, one for each threshold; their counts are checked."""
-    found = [[] for _ in limits]
+    pieces = [[] for _ in limits]
     sizes = {name: tensor.numel() for name, tensor in stream()}
-    for name, parts in topk.packed(stream, limits):
-        for mask, part in zip(found, parts, strict=True):
-            mask.append(masks.unpack(torch.from_numpy(part.bits.copy()), [sizes[name]]))
-            assert int(mask[-1].sum()) == part.selected
-    return [torch.cat(mask) for mask in found]
+    for name, packed in topk.packed(stream, limits):
+        for mask, piece in zip(pieces, packed, strict=True):
+            mask.append(masks.unpack(torch.from_numpy(piece.bits.copy()), [sizes[name]]))
+            assert int(mask[-1].sum()) == piece.selected
+    return [torch.cat(mask) for mask in pieces]
 
 
 @st.composite
@@ -91,8 +91,8 @@ def test_chunks_and_the_gpu_path_change_nothing(change, dtype, case):
             patch.setattr(topk, "on_gpu", lambda array: True)
             patch.setattr(topk, "GPU_PIECE", 16)
         patch.setattr(topk, "PIECE", 8)
-        found = select(stream, topk.thresholds(stream, ks))
-    for k, mask in zip(ks, found, strict=True):
+        selected = select(stream, topk.thresholds(stream, ks))
+    for k, mask in zip(ks, selected, strict=True):
         assert torch.equal(mask, oracle(scores, k))
 
 
@@ -101,7 +101,7 @@ def test_chunks_and_the_gpu_path_change_nothing(change, dtype, case):
 def test_shards_of_different_dtypes_rank_together(case):
     scores, ks, cuts = case
     stream = shards(scores.clamp(-60000, 60000).float(), cuts, torch.bfloat16)
-    whole = torch.cat([part.float() for _, part in stream()])
+    whole = torch.cat([piece.float() for _, piece in stream()])
     for k, mask in zip(ks, select(stream, topk.thresholds(stream, ks)), strict=True):
         assert torch.equal(mask, oracle(whole, k))
 
@@ -117,8 +117,8 @@ def test_continuous_scores_of_several_chunks(dtype):
 def test_masks_of_one_score_are_nested():
     scores = torch.randint(-3, 4, (500,), generator=torch.Generator().manual_seed(0)).float()
     stream = shards(scores, [100, 333])
-    found = select(stream, topk.thresholds(stream, [50, 200, 450]))
-    assert (found[0] <= found[1]).all() and (found[1] <= found[2]).all()
+    result = select(stream, topk.thresholds(stream, [50, 200, 450]))
+    assert (result[0] <= result[1]).all() and (result[1] <= result[2]).all()
 
 
 # Of the masks at five ratios, as the first version of this module wrote them one at a time.
@@ -147,11 +147,11 @@ def test_the_bytes_of_masks_are_those_of_the_first_version():
         limits = topk.thresholds(
             scores.items, [topk.budget(ratio, n) for ratio in (0.0, 0.1, 0.5, 0.95, 1.0)]
         )
-        parts = [masks for _, masks in topk.packed(scores.items, limits)]
-        found = hashlib.sha256(
-            b"".join(part[i].bits.tobytes() for i in range(len(limits)) for part in parts)
+        tensors = [packed for _, packed in topk.packed(scores.items, limits)]
+        digest = hashlib.sha256(
+            b"".join(packed[i].bits.tobytes() for i in range(len(limits)) for packed in tensors)
         )
-        assert found.hexdigest() == expected, (dtype, heavy)
+        assert digest.hexdigest() == expected, (dtype, heavy)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -212,11 +212,11 @@ def test_rows_take_their_own_top_with_ties_to_the_left(height, width, dtype, see
     ratios = [0.0, 0.3, 0.5, 1.0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(topk, "PIECE", 8 * width)  # blocks of eight rows
-        found = topk.packed_rows(score, ratios)
-    for ratio, part in zip(ratios, found, strict=True):
-        mask = masks.unpack(torch.from_numpy(part.bits), [height, width])
+        packed = topk.packed_rows(score, ratios)
+    for ratio, packed_mask in zip(ratios, packed, strict=True):
+        mask = masks.unpack(torch.from_numpy(packed_mask.bits), [height, width])
         expected = torch.stack([oracle(row, topk.budget(ratio, width)) for row in score])
-        assert torch.equal(mask, expected) and part.selected == int(expected.sum())
+        assert torch.equal(mask, expected) and packed_mask.selected == int(expected.sum())
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
