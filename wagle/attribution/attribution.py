@@ -6,6 +6,7 @@ copy of the model is in memory.
 
 import functools
 import importlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,17 +15,21 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from wagle.attribution import masks, topk
+from wagle.attribution import budgeting, curvature, masks, topk
 from wagle.errors import WagleError
 from wagle.model import tensors
 from wagle.runtime.threads import PIECE, workers
 
 
 class ScoredPiece(NamedTuple):
-    """Scores of a piece of a weight, and how many have a first term larger than the second."""
+    """Scores of a piece of a weight, and how many have a first term larger than the second.
+
+    shares: how many meet each of the conditions that the module reports.
+    """
 
     scores: torch.Tensor
     first_term_larger: int
+    shares: Counter
 
 
 def _load_score(module: str) -> ModuleType:
@@ -41,17 +46,27 @@ def _load_score(module: str) -> ModuleType:
 
 
 def _arguments(
-    checkpoint, names: list[str], needs: tuple[str, ...], inputs: dict[str, str], seed: int
+    checkpoint, names: list[str], plugin: ModuleType, inputs: dict[str, str], seed: int, per: str
 ) -> Iterator[tuple[str, list]]:
     """(name, arguments of score()) of each parameter in `names`: the weight and what it NEEDS.
 
-    The need `draw` is a random generator, one for the whole model.
+    The need `draw` is a random generator, and `curvature_mean` a number, for the whole model.
+    `per` says which weights share their curvature.
     """
-    generator = torch.Generator().manual_seed(seed)
-    streams = {need: tensors.stream(inputs[need], names) for need in needs if need != "draw"}
+    same: dict[str, object] = {"draw": torch.Generator().manual_seed(seed)}
+    if "curvature_mean" in plugin.NEEDS:
+        same["curvature_mean"] = curvature.mean(inputs["curvature"])
+    needs = [need for need in plugin.NEEDS if need not in same]
+    sizes = {name: np.prod(shape) for name, shape in tensors.parameter_shapes(checkpoint).items()}
+    streams = {
+        need: curvature.stream(inputs[need], names, sizes, per)
+        if need == "curvature"
+        else tensors.stream(inputs[need], names)
+        for need in needs
+    }
     for name, weight in tensors.stream(checkpoint, names):
-        needed = [generator if need == "draw" else next(streams[need])[1] for need in needs]
-        yield name, [weight, *needed]
+        own = {need: next(streams[need])[1] for need in needs}
+        yield name, [weight, *[(same | own)[need] for need in plugin.NEEDS]]
 
 
 def _split_rows(arguments: list, rowwise: bool) -> list[list]:
@@ -94,7 +109,11 @@ def _score_piece(plugin: ModuleType, options: dict, name: str, arguments: list) 
     if getattr(plugin, "terms", None):
         first, second = plugin.terms(*arguments, **options)
         first_term_larger = int((first.abs() > second.abs()).sum())
-    return ScoredPiece(scores, first_term_larger)
+    shares = Counter()
+    if getattr(plugin, "shares", None):
+        for share, condition in plugin.shares(*arguments, **options).items():
+            shares[share] = int(condition.sum())
+    return ScoredPiece(scores, first_term_larger, shares)
 
 
 def write_scores(
@@ -105,20 +124,24 @@ def write_scores(
     *,
     options: dict,
     seed: int,
+    curvature_per: str = "weight",
 ) -> dict:
     """Write the scores of `checkpoint`'s weights, fp32, under the model's parameter names.
 
     module: a score module (docs/extending.md). One with ROWWISE gets a few rows at a time.
-    inputs: files of forget, retain and activations, as far as the module NEEDS them.
+    inputs: files of what the module NEEDS by name; `curvature_mean` is in that of `curvature`.
     options: keyword arguments of its score(). seed: of the random generator `draw`.
+    curvature_per: what shares one number of the curvature: a weight, a tensor or a layer.
 
     Returns {n, share_first_term}: the number of scores and, for a module with `terms`, the share of
-    weights whose first term outweighs the second (else None).
+    weights whose first term outweighs the second (else None). A module with `shares` adds the share
+    of weights that meet each of its conditions.
 
     Raises WagleError when the module does not fit or a score is not finite.
     """
     plugin = _load_score(module)
     score_count = first_term_count = 0
+    met: Counter = Counter()
     shapes = tensors.parameter_shapes(checkpoint)
     if "activations" in plugin.NEEDS:  # only linear layers have input features
         shapes = {name: shapes[name] for name in tensors.names(inputs["activations"], shapes)}
@@ -128,15 +151,19 @@ def write_scores(
         for piece in pieces:
             score_count += piece.scores.numel()
             first_term_count += piece.first_term_larger
+            met.update(piece.shares)
             yield piece.scores
 
     with workers() as pool, tensors.Writer(path, shapes, torch.float32, {"module": module}) as file:
-        for name, arguments in _arguments(checkpoint, list(shapes), plugin.NEEDS, inputs, seed):
+        for name, arguments in _arguments(
+            checkpoint, list(shapes), plugin, inputs, seed, curvature_per
+        ):
             pieces = _split_rows(arguments, getattr(plugin, "ROWWISE", False))
             score_piece = functools.partial(_score_piece, plugin, options, name)
             file.put(name, shapes[name], count(pool.map(score_piece, pieces)))
     share = first_term_count / score_count if getattr(plugin, "terms", None) else None
-    return {"n": score_count, "share_first_term": share}
+    shares = {name: count / score_count for name, count in met.items()}
+    return {"n": score_count, "share_first_term": share} | shares
 
 
 def write_masks(
@@ -146,15 +173,17 @@ def write_masks(
     ratios: list[float],
     select: str,
     origin: dict,
+    budget: budgeting.BudgetRule | None = None,
 ) -> list[list[dict]]:
     """Write one mask of the score file `scores` for each of `ratios`, all from one pass.
 
     paths: where the masks go, one for each ratio (the share of weights to update).
-    select: `global` is one ranking over all parameters, with exactly k weights selected. `rows` is
-        a ranking per output row of each scored weight; every other parameter is selected whole, and
+    select: `global` is one ranking over all scored parameters, with exactly k weights selected;
+        what has no score is frozen. `rows` is a ranking per output row of each scored weight; every other parameter is selected whole, and
         the header's k counts all of them. `rows-matched` is the same ranking with exactly k weights
         selected: every other parameter is frozen whole, and rows share k by their widths.
     origin: further entries of the masks' headers.
+    budget: the rule that shares k among tensors or rows, in place of `select`.
 
     Returns for each mask the rows {parameter, selected, size}.
 
@@ -162,15 +191,21 @@ def write_masks(
     """
     shapes = tensors.parameter_shapes(checkpoint)
     sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
-    if select == "global":
-        ks = [topk.budget(ratio, sum(sizes.values())) for ratio in ratios]
+    n = sum(sizes.values())
+    if budget or select == "global":
+        scored = {name: shapes[name] for name in tensors.names(scores, shapes)}
 
         def stream():
-            return tensors.stream(scores, shapes)
+            return tensors.stream(scores, scored)
 
-        packed_masks = topk.packed(stream, topk.thresholds(stream, ks))
+        if budget:
+            ks, packed_scored = budgeting.budgeted(stream, scored, ratios, n, budget)
+        else:
+            ks = [topk.budget(ratio, n) for ratio in ratios]
+            packed_scored = topk.packed(stream, topk.thresholds(stream, ks))
+        packed_masks = budgeting.with_frozen(packed_scored, shapes, len(ratios))
     elif select == "rows-matched":
-        ks = [topk.budget(ratio, sum(sizes.values())) for ratio in ratios]
+        ks = [topk.budget(ratio, n) for ratio in ratios]
         scored = {name: shapes[name] for name in tensors.names(scores, shapes)}
         packed_masks = _matched_row_masks(scores, scored, shapes, ks)
     elif select == "rows":

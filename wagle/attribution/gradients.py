@@ -32,7 +32,7 @@ class Gradients(NamedTuple):
 
 
 @contextlib.contextmanager
-def _moving_gradients_into(accumulators: dict[str, torch.Tensor], model) -> Iterator[None]:
+def moving_gradients_into(accumulators: dict[str, torch.Tensor], model) -> Iterator[None]:
     """Inside the `with` block a backward pass adds to `accumulators` instead of to `grad`."""
 
     def make_hook(name):
@@ -89,7 +89,7 @@ def accumulate(
     if in_bf16:
         batches = [[i] for i in range(len(rows))]
     loss_sum = 0.0
-    with _moving_gradients_into(sums, model), checkpointed(model, activation_checkpointing):
+    with moving_gradients_into(sums, model), checkpointed(model, activation_checkpointing):
         for batch in batches:
             loss = answer_loss(model, [rows[i] for i in batch], pad_id).mean.sum()
             (loss * scale).backward()

@@ -27,7 +27,7 @@ import torch
 
 from wagle.attribution.masks import Packed, on_gpu, pack
 from wagle.errors import WagleError
-from wagle.runtime.threads import GPU_PIECE, PIECE, workers
+from wagle.runtime.threads import GPU_PIECE, PIECE, Pool, workers
 
 Stream = Callable[[], Iterable[tuple[str, torch.Tensor]]]
 WORDS = 1 << 15  # upper words without their sign
@@ -91,8 +91,7 @@ def thresholds(stream: Stream, ks: list[int]) -> list[Threshold]:
         upper, all_bf16 = np.zeros(WORDS, np.int64), True
         for name, tensor in stream():
             all_bf16 &= tensor.dtype == torch.bfloat16
-            for counts in _map(pool, _count_upper_words, tensor):
-                upper += counts
+            upper += upper_words(tensor, pool)
             if upper[INFINITY_WORD:].any():
                 raise WagleError(
                     f"score of {name} has NaN or Inf",
@@ -103,15 +102,22 @@ def thresholds(stream: Stream, ks: list[int]) -> list[Threshold]:
         for k in ks:
             if not 0 <= k <= n:
                 raise WagleError(f"k = {k}", f"between 0 and the number of scores, {n}")
-        upper_bins = {k: _kth_largest(upper, k) for k in ks if k}
-        words = sorted({upper_bin.index for upper_bin in upper_bins.values()})
-        lower = np.zeros((len(words), 1 << 16), np.int64)
-        if all_bf16:  # every lower word is 0
-            lower[:, 0] = upper[words]
-        elif words:
-            for _, tensor in stream():
-                for bins, counts in _map(pool, _count_lower_words, tensor, words):
-                    np.add.at(lower.reshape(-1), bins, counts)
+        return _thresholds(stream, ks, upper, all_bf16, pool)
+
+
+def _thresholds(
+    stream: Stream, ks: list[int], upper: np.ndarray, all_bf16: bool, pool: Pool
+) -> list[Threshold]:
+    """The thresholds, where `upper` says how many scores have each upper word."""
+    upper_bins = {k: _kth_largest(upper, k) for k in ks if k}
+    words = sorted({upper_bin.index for upper_bin in upper_bins.values()})
+    lower = np.zeros((len(words), 1 << 16), np.int64)
+    if all_bf16:  # every lower word is 0
+        lower[:, 0] = upper[words]
+    elif words:
+        for _, tensor in stream():
+            for bins, counts in _map(pool, _count_lower_words, tensor, words):
+                np.add.at(lower.reshape(-1), bins, counts)
     result = []
     for k in ks:
         if k == 0:
@@ -128,6 +134,31 @@ def _kth_largest(counts: np.ndarray, k: int) -> Bin:
     at_least = counts[::-1].cumsum()[::-1]
     index = int((at_least >= k).nonzero()[0][-1])
     return Bin(index, int(k - at_least[index] + counts[index]))
+
+
+def upper_words(tensor: torch.Tensor, pool: Pool) -> np.ndarray:
+    """How often each upper word occurs among a tensor's absolute scores, (WORDS,), int64."""
+    counts = np.zeros(WORDS, np.int64)
+    for chunk in _map(pool, _count_upper_words, tensor):
+        counts += chunk
+    return counts
+
+
+def packed_tensors(
+    stream: Stream, upper: dict[str, np.ndarray], ks: dict[str, list[int]]
+) -> Iterator[tuple[str, list[Packed]]]:
+    """(name, a mask for each of ks[name]) of each tensor: its own ks[name] largest are selected.
+
+    upper: of each tensor, as upper_words() gives it. Of equal scores the lower index wins.
+    """
+    for name, tensor in stream():
+
+        def one(name=name, tensor=tensor):
+            yield name, tensor
+
+        with workers() as pool:
+            limits = _thresholds(one, ks[name], upper[name], tensor.dtype == torch.bfloat16, pool)
+        yield from packed(one, limits)
 
 
 def packed(stream: Stream, limits: list[Threshold]) -> Iterator[tuple[str, list[Packed]]]:
@@ -209,7 +240,10 @@ def _pack_rows(block: torch.Tensor, counts: list[np.ndarray]) -> list[Packed]:
         limit[k == 0] = np.inf
         mask = size > limit
         ties = size == limit
-        mask |= ties & (ties.cumsum(1) <= k - mask.sum(1, keepdims=True))
+        left = k - np.count_nonzero(mask, axis=1, keepdims=True)
+        surplus = np.flatnonzero(np.count_nonzero(ties, axis=1) > left[:, 0])
+        ties[surplus] &= ties[surplus].cumsum(1) <= left[surplus]
+        mask |= ties
         result.append(pack(mask))
     return result
 

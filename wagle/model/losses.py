@@ -31,11 +31,32 @@ class RowLoss(NamedTuple):
         return RowLoss(self.mean[index], self.sum[index], self.tokens[index])
 
 
+class AnswerLogits(NamedTuple):
+    """What a model says at the n positions of B rows whose next token carries loss.
+
+    logits: (n, V), fp32 or fp64. labels: the tokens that follow, (n,).
+    positions: where they are, (B, T-1); the n positions go row by row.
+    """
+
+    logits: torch.Tensor
+    labels: torch.Tensor
+    positions: torch.Tensor
+
+
 def answer_loss(model, rows: list[Encoded], pad_id: int) -> RowLoss:
     """The losses of `rows`, from one forward pass.
 
     Logits are cast to fp32 (or stay in fp64) before the log-softmax.
     """
+    logits, labels, positions = answer_logits(model, rows, pad_id)
+    token_losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")  # (n,)
+    total = token_losses.new_zeros(positions.shape).masked_scatter(positions, token_losses).sum(1)
+    count = positions.sum(1)
+    return RowLoss(total / count, total, count)
+
+
+def answer_logits(model, rows: list[Encoded], pad_id: int) -> AnswerLogits:
+    """The logits of the answers of `rows`, from one forward pass."""
     batch = collate(rows, pad_id, model.device)
     # (B, T-1): positions whose next token carries loss; n of them in all
     positions = batch.loss_mask[:, 1:]
@@ -44,16 +65,12 @@ def answer_loss(model, rows: list[Encoded], pad_id: int) -> RowLoss:
             input_ids=batch.ids, attention_mask=batch.attention_mask, use_cache=False
         ).logits
     if logits.shape[:2] == (1, int(positions.sum())):
-        logits = logits[0]  # (n, V)
+        logits = logits[0]
     else:
-        logits = logits[:, :-1][positions]  # (n, V)
+        logits = logits[:, :-1][positions]
     if logits.dtype != torch.float64:
         logits = logits.float()
-    labels = batch.ids[:, 1:][positions]  # (n,)
-    token_losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")  # (n,)
-    total = token_losses.new_zeros(positions.shape).masked_scatter(positions, token_losses).sum(1)
-    count = positions.sum(1)
-    return RowLoss(total / count, total, count)
+    return AnswerLogits(logits, batch.ids[:, 1:][positions], positions)
 
 
 @contextlib.contextmanager

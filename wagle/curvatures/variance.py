@@ -1,0 +1,13 @@
+"""The variance over rows of the gradient of one row: the empirical Fisher without the mean's share.
+
+Source: VILA (arXiv 2508.21300) uses this form of the Fisher information for its importances.
+"""
+
+from wagle.attribution.row_gradients import row_moments
+
+
+def diagonal(loss):
+    """Of the parameters' shapes, non-negative."""
+    moments = row_moments(loss.model, loss.rows, loss.pad_id)
+    factor = loss.factor * len(loss.rows)
+    return {name: moments.variance(name).mul_(factor) for name in moments.mean}
