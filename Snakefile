@@ -23,6 +23,7 @@ report: "workflow/report/workflow.rst"
 include: "rules/common.smk"
 include: "rules/models.smk"
 include: "rules/attribution.smk"
+include: "rules/curvature.smk"
 include: "rules/unlearning.smk"
 include: "rules/evaluation.smk" if TASK.scoring_log else "rules/suites.smk"
 include: "rules/paper.smk"
@@ -32,6 +33,11 @@ include: "rules/prefetch.smk"
 if "tuning" in config:
 
     include: "rules/tuning.smk"
+
+
+if "comparisons" in config:
+
+    include: "rules/comparisons.smk"
 
 
 rule all:

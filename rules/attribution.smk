@@ -69,7 +69,7 @@ rule score:
         runtime=resource("score", "minutes"),
     params:
         implementation=lambda w: score_module(w.selection),
-        options=lambda w: canonical(SELECTIONS[name_of(w.selection)].get("options", {})),
+        options=score_options,
         seed=lambda w: draws.Draw.parse(w.draw).seed or 0,
         code=lambda w: code("score.py", score_module(w.selection)),
     script:
@@ -96,6 +96,7 @@ rule mask:
     params:
         variant=lambda w: draws.Draw.parse(w.draw).variant,
         select=ranking,
-        code=code("mask.py"),
+        budget=budget_rule,
+        code=mask_code,
     script:
         "../workflow/scripts/mask.py"

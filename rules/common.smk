@@ -8,6 +8,7 @@ from wagle.errors import WagleError
 from wagle.experiment import (
     cells,
     claims_file,
+    comparisons,
     config as experiment,
     densities,
     draws,
@@ -54,9 +55,10 @@ THREADS = config["resources"]["threads"]
 
 # A run whose config or code is edited while its jobs are queued must not mix versions: jobs inherit the first
 # fingerprint and compare. Each job also checks the code of its own rule when it starts (wagle/runtime/job.py).
+BUDGETS = {name: each["budget"] for name, each in SELECTIONS.items() if "budget" in each}
 OUTSIDE = [
     options["module"]
-    for group in (METHODS, SELECTIONS, FIGURES)
+    for group in (METHODS, SELECTIONS, FIGURES, config.get("curvatures", {}), BUDGETS)
     for options in group.values()
     if "module" in options
 ]
@@ -73,6 +75,7 @@ wildcard_constraints:
     model="target|retrained",
     side=draws.SIDE_PATTERN,
     draw=draws.PATTERN,
+    estimator=r"[\w-]+",
     selection=r"[\w-]+(@gamma-[^/]+)?",
     ratio=r"[0-9.e-]+",
     cell=r"original|retrained|[^/]+/[^/]+/(tuned|ratio-[^/]+(/lr-[^/]+)?)/seed-\d+",
@@ -243,6 +246,38 @@ def gradient_config(wildcards):
     )
 
 
+def row_gradient_config(wildcards):
+    """Squares are means over rows: neither the gradients' reduction nor their batches matter."""
+    source, habits = draws.parse_side(wildcards.side)
+    return attribution_config(
+        habits,
+        "precision",
+        source=source,
+        seed=draws.Draw.parse(wildcards.draw).seed,
+        retain_with_replacement="retain-draws" in habits,
+    )
+
+
+def estimator_options(wildcards):
+    return config.get("curvatures", {}).get(wildcards.estimator, {})
+
+
+def estimator_module(wildcards):
+    return plugins.curvature_module(wildcards.estimator, estimator_options(wildcards))
+
+
+def curvature_config(wildcards):
+    draw, options = draws.Draw.parse(wildcards.draw), estimator_options(wildcards)
+    return attribution_config(
+        draw.habits,
+        *("reduction", "token_budget", "precision"),
+        seed=draw.seed,
+        retain_with_replacement="retain-draws" in draw.habits,
+        rows=options.get("rows"),
+        options=options.get("options", {}),
+    )
+
+
 def activation_config(wildcards):
     draw = draws.Draw.parse(wildcards.draw)
     return attribution_config(
@@ -256,14 +291,30 @@ def name_of(selection):
 
 def score_inputs(wildcards):
     """Only what this score reads: magnitude and random wait for no gradient and need no GPU."""
-    draw, needs = draws.Draw.parse(wildcards.draw), grid.needs(config, name_of(wildcards.selection))
-    files = {
-        "forget": "gradients.safetensors",
-        "retain": "gradients.safetensors",
-        "activations": "activations.safetensors",
-    }
-    needed = [name for name in files if name in needs]
-    return inputs(model=TARGET, **{name: (draw.folder(name), files[name]) for name in needed})
+    draw, selection = draws.Draw.parse(wildcards.draw), name_of(wildcards.selection)
+    automatic = is_automatic(wildcards)
+    options = SELECTIONS[selection] if automatic else SELECTIONS[selection] | {"gamma": None}
+    folders = grid.input_folders(config | {"selections": {selection: options}}, selection, draw)
+    files = {need: (folder, draws.SOURCES[need][1]) for need, folder in folders.items()}
+    if automatic:
+        folder, _ = files.pop("curvature")
+        files["gamma"] = (folder, "stats.json")
+    if "base" in grid.needs(config, selection):
+        files["base"] = ("models/base", "checkpoint")
+    return inputs(model=TARGET, **files)
+
+
+def is_automatic(wildcards):
+    """Whether the score's gamma is computed: a sweep's cells of such a selection have numbers."""
+    automatic = SELECTIONS[name_of(wildcards.selection)].get("gamma") == cells.AUTO
+    return automatic and wildcards.selection == name_of(wildcards.selection)
+
+
+def score_options(wildcards):
+    """Keyword options of the score, and which weights share their curvature where that is said."""
+    selection = SELECTIONS[name_of(wildcards.selection)]
+    shared = {key: selection[key] for key in ("curvature_per",) if key in selection}
+    return canonical(selection.get("options", {}) | shared)
 
 
 def score_module(selection):
@@ -275,6 +326,19 @@ def ranking(wildcards):
     matched = SELECTIONS[name_of(wildcards.selection)].get("matched")
     select = identity.constant(score_module(wildcards.selection), "SELECT", "global")
     return f"{select}-matched" if matched else select
+
+
+def budget_rule(wildcards):
+    """The budget rule's module and options as text, or nothing."""
+    budget = SELECTIONS[name_of(wildcards.selection)].get("budget")
+    if budget is None:
+        return ""
+    return canonical([plugins.budget_module(budget), budget.get("options", {})])
+
+
+def mask_code(wildcards):
+    budget = SELECTIONS[name_of(wildcards.selection)].get("budget")
+    return code("mask.py", *([plugins.budget_module(budget)] if budget else []))
 
 
 def mask_inputs(wildcards):
@@ -392,6 +456,60 @@ def tuning_inputs(wildcards):
 def tuning_tables(*names):
     """Tables of the tuning, for what shows them; nothing without tuning."""
     return {name: ("tables/tuning", f"{name}.csv") for name in names if "tuning" in config}
+
+
+# --- inputs and params of comparisons.smk ---
+
+
+COMPARED = [
+    name
+    for block, names in {"estimators": ["agreement", "costs"], "budgets": ["budgets"]}.items()
+    if block in config.get("comparisons", {})
+    for name in names
+]
+
+
+def comparison_inputs(wildcards):
+    files, blocks = {}, config["comparisons"]
+    if "estimators" in blocks:
+        files |= {
+            "model": TARGET,
+            "curvatures": comparisons.curvatures(config, "curvature.safetensors"),
+            "scores": comparisons.scores(config, "stats.json"),
+            "estimator_masks": comparisons.masks(config, "estimators", "mask.safetensors"),
+        }
+    if "budgets" in blocks:
+        files |= {
+            "metrics": COLLECTED,
+            "budget_densities": comparisons.masks(config, "budgets", "density.csv"),
+        }
+    return inputs(**files)
+
+
+def comparison_params():
+    """What the tables show besides their files."""
+    blocks = config["comparisons"]
+    result = {}
+    if "estimators" in blocks:
+        compared = grid.compared_cells(config, "estimators")
+        result["estimators"] = {
+            "selections": blocks["estimators"],
+            "seeds": config["seeds"],
+            "estimated": sorted(
+                {cell.selection for cell in compared if comparisons.has_curvature(config, cell)}
+            ),
+        }
+    if "budgets" in blocks:
+        result["budgets"] = {
+            "selections": blocks["budgets"],
+            "cells": [cell.id for cell in grid.compared_cells(config, "budgets")],
+        }
+    return result
+
+
+def comparison_tables():
+    """Tables of the comparisons, for what shows them; nothing without the block."""
+    return {name: ("tables/comparisons", f"{name}.csv") for name in COMPARED}
 
 
 # --- inputs and params of evaluation.smk and suites.smk ---
@@ -537,6 +655,12 @@ def timing_jobs():
             "gradients": [draw.folder(side) for side in ("forget", "retain") if side in needed],
             "activations": [draw.folder("activations")] * ("activations" in needed),
         }
+        read = grid.input_folders(config, cell.selection, draw)
+        further = {
+            "row gradients": [f for need, f in read.items() if need.endswith(draws.ROW_STATISTICS)],
+            "curvature": [f for need, f in read.items() if need == "curvature"],
+        }
+        folders |= {stage: list(dict.fromkeys(paths)) for stage, paths in further.items() if paths}
         for stage, paths in folders.items():
             known = stages.setdefault(stage, [])
             known += [

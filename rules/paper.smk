@@ -35,6 +35,13 @@ if "tuning" in config:
     )
 
 
+if "comparisons" in config:
+    OTHER_TABLES["comparisons"] = outputs_of(
+        "tables/comparisons",
+        *[f"{name}.{kind}" for name in COMPARED for kind in ("csv", "md", "tex")],
+    )
+
+
 rule collect:
     input:
         unpack(
@@ -263,6 +270,7 @@ rule report:
                 claims=("tables/claims", "claims.csv"),
                 timing=("tables/table4", "table4.csv"),
                 **tuning_tables("points", "matched", "trials"),
+                **comparison_tables(),
                 figures=[(f"figures/{name}", f"{name}.svg") for name in FIGURES],
                 **{
                     name: ("tables/examples", f"{name}.csv")

@@ -212,7 +212,7 @@ def test_rows_of_a_row_wise_score_are_those_of_matched(tmp_path):
 
 def test_frozen_parameters_keep_the_models_order():
     ones = [masks.pack(torch.ones(2, dtype=torch.bool))]
-    merged = with_frozen(iter([("b", ones), ("d", ones)]), dict.fromkeys("abcde", [2]), 1)
+    merged = with_frozen(iter([("b", ones), ("d", ones)]), {key: [2] for key in "abcde"}, 1)
     assert [(name, packed[0].selected) for name, packed in merged] == [
         ("a", 0), ("b", 2), ("c", 0), ("d", 2), ("e", 0),
     ]  # fmt: skip

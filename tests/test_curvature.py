@@ -43,8 +43,12 @@ def retain(network, rows=ROWS, reduction="mean", budget=100, seed=0):
     return curvature.RetainLoss(network, rows, PAD, budget, reduction, generator)
 
 
+def joined(parts):
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
 def flat(by_name):
-    return torch.cat([tensor.reshape(-1) for tensor in by_name.values()])
+    return joined(by_name.values())
 
 
 def estimate(name, loss, **options):
@@ -57,10 +61,9 @@ def exact(network):
     weights = list(network.parameters())
     with hessian.eager_attention(network):
         loss = answer_loss(network, ROWS, PAD).mean.mean()
-        gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, weights, create_graph=True)])
+        gradient = joined(torch.autograd.grad(loss, weights, create_graph=True))
         rows = [
-            torch.cat([h.reshape(-1) for h in torch.autograd.grad(entry, weights, retain_graph=True)])
-            for entry in gradient
+            joined(torch.autograd.grad(entry, weights, retain_graph=True)) for entry in gradient
         ]
     gauss_newton = torch.zeros(len(rows), dtype=torch.float64)
     for row in ROWS:
@@ -68,7 +71,7 @@ def exact(network):
         for log_probabilities in logits.log_softmax(1):
             for log_probability in log_probabilities:
                 g = torch.autograd.grad(log_probability, weights, retain_graph=True)
-                square = torch.cat([part.reshape(-1) for part in g]).square()
+                square = joined(g).square()
                 weight = float(log_probability.detach().exp()) / len(logits) / len(ROWS)
                 gauss_newton += weight * square
     return torch.stack(rows), gauss_newton, gradient.detach()
@@ -120,7 +123,7 @@ def test_fisher_and_variance_are_the_moments_of_single_rows(network):
     rows = []
     for row in ROWS:
         gradients = torch.autograd.grad(answer_loss(network, [row], PAD).mean.sum(), weights)
-        rows.append(torch.cat([g.reshape(-1) for g in gradients]))
+        rows.append(joined(gradients))
     rows = torch.stack(rows)
     torch.testing.assert_close(estimate("fisher", retain(network)), rows.square().mean(0))
     torch.testing.assert_close(estimate("variance", retain(network)), rows.var(0, correction=0))
@@ -140,7 +143,7 @@ def test_fisher_is_gauss_newton_where_the_model_wrote_one_token_answers(network)
     truth = torch.zeros(sum(p.numel() for p in weights), dtype=torch.float64)
     for log_probability in logits.log_softmax(0):
         g = torch.autograd.grad(log_probability, weights, retain_graph=True)
-        truth += log_probability.exp().detach() * torch.cat([x.reshape(-1) for x in g]).square()
+        truth += log_probability.exp().detach() * joined(g).square()
     labels = torch.multinomial(logits.softmax(0), 512, True, generator=generator).tolist()
     rows = [Encoded((*prompt, label), 3, False) for label in labels]
     halves = [estimate("fisher", retain(network, rows[i : i + 32])) for i in range(0, 512, 32)]
@@ -236,7 +239,8 @@ def test_weights_of_a_tensor_or_a_layer_share_their_mean(tmp_path):
     assert float(curvature.mean(tmp_path / "h")) == pytest.approx(23 / 8)
     by_tensor = dict(curvature.stream(tmp_path / "h", sizes, sizes, "tensor"))
     assert [float(x) for x in by_tensor.values()] == [2.0, 3.0, -2.0, 5.0]
-    by_layer = dict(curvature.stream(tmp_path / "h", ["layers.0.q.weight", "embed.weight"], sizes, "layer"))
+    names = ["layers.0.q.weight", "embed.weight"]
+    by_layer = dict(curvature.stream(tmp_path / "h", names, sizes, "layer"))
     assert [float(x) for x in by_layer.values()] == [2.0, 2.0]
     with pytest.raises(WagleError, match="curvature_per"):
         list(curvature.stream(tmp_path / "h", sizes, sizes, "head"))

@@ -179,9 +179,10 @@ def write_masks(
 
     paths: where the masks go, one for each ratio (the share of weights to update).
     select: `global` is one ranking over all scored parameters, with exactly k weights selected;
-        what has no score is frozen. `rows` is a ranking per output row of each scored weight; every other parameter is selected whole, and
-        the header's k counts all of them. `rows-matched` is the same ranking with exactly k weights
-        selected: every other parameter is frozen whole, and rows share k by their widths.
+        what has no score is frozen. `rows` is a ranking per output row of each scored weight; every
+        other parameter is selected whole, and the header's k counts all of them. `rows-matched` is
+        the same ranking with exactly k weights selected: every other parameter is frozen whole, and
+        rows share k by their widths.
     origin: further entries of the masks' headers.
     budget: the rule that shares k among tensors or rows, in place of `select`.
 

@@ -4,7 +4,7 @@ A rule decides how many weights each tensor or row gets, or how many the whole m
 |score| of each then are selected, ties to the lower index. What has no score is frozen, so the
 total is exact. docs/budgets.md compares the rules.
 
-Notable: one pass over the scores makes a histogram of each tensor, 256 KB, which serves the rule and
+Notable: one pass over the scores makes a histogram of each tensor, 256 KB. It serves the rule and
 the thresholds alike. The rest streams, as for one ranking of all weights (topk.py).
 """
 
@@ -18,9 +18,8 @@ import torch
 from wagle.attribution import masks, topk
 from wagle.attribution.apportionment import TensorScores, check_total
 from wagle.errors import WagleError
+from wagle.experiment.plugins import BUDGET_FORMS
 from wagle.runtime.threads import workers
-
-FORMS = ("counts", "row_counts", "total")
 
 
 class BudgetRule(NamedTuple):
@@ -42,7 +41,7 @@ def budgeted(
 ) -> Budgeted:
     """The masks of `rule` for each of `ratios`.
 
-    stream: (name, scores) of the scored tensors, whose shapes are `shapes`. n: weights of the model.
+    stream: (name, scores) of the scored tensors. shapes: theirs. n: weights of the whole model.
 
     Raises WagleError for a rule that does not fit or does not add up, for fewer scores than a mask
     selects, and for a NaN or infinite score.
@@ -85,10 +84,12 @@ def _load(rule: BudgetRule):
         plugin = importlib.import_module(rule.module)
     except ImportError as error:
         raise WagleError(f"budget module {rule.module!r} cannot be imported: {error}") from None
-    functions = [getattr(plugin, form) for form in FORMS if callable(getattr(plugin, form, None))]
+    functions = [
+        getattr(plugin, form) for form in BUDGET_FORMS if callable(getattr(plugin, form, None))
+    ]
     if len(functions) != 1:
         raise WagleError(
-            f"{rule.module} has {len(functions)} of the functions {', '.join(FORMS)}",
+            f"{rule.module} has {len(functions)} of the functions {', '.join(BUDGET_FORMS)}",
             "one of them (docs/extending.md)",
         )
     return functions[0]

@@ -5,8 +5,8 @@ S = theta * g_f - g_r * g_f / (h + d). It belongs to the same loss as g_r: the s
 losses, or their mean. h of the sum is n times h of the mean. docs/curvature.md compares the
 estimators.
 
-Notable: an estimator is found by name (wagle/curvatures/), as scores are. A whole tensor, a layer or
-the model may share one number; then no further pass over the model is needed.
+Notable: an estimator is found by name (wagle/curvatures/), as scores are. A tensor or a layer may
+share one number, its mean. That takes no further pass over the model.
 """
 
 import importlib

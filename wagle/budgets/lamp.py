@@ -5,10 +5,9 @@ weights of the model are ranked by it. So each tensor's largest counts 1, and no
 once k is at least their number. Source: Lee et al. 2021 (arXiv 2010.07611), with s the weights;
 here s is the selection's score.
 
-Notable: the inverse is the rank, and within a tensor it rises with j. So only the numbers of weights
-of each tensor are sought, from its histogram (scores cut to 16 bits), and nothing is sorted. Of a
-tensor of zeros the first weight has rank 1 and the others come last. A larger ratio takes no
-weight away.
+Notable: the inverse is the rank, and within a tensor it rises with j. So only the number of weights
+of each tensor is sought, from its histogram (scores cut to 16 bits). Nothing is sorted. Of a tensor
+of zeros the first weight has rank 1 and the others come last. A larger ratio takes no weight away.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Rows: every row of every tensor gets the same share of its weights, as far as whole numbers allow.
+"""Rows: every row of every tensor gets the same share of its weights, to the nearest numbers.
 
 A vector is one row, and a tensor of more dimensions is flattened behind its first. Rows of equal
 width differ by one weight at most (topk.row_budgets), and a larger ratio takes no weight away.

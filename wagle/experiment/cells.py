@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 WITHOUT_SCORE = ("dense", "lora")  # selections that need no score and no mask
 BASELINES = ("original", "retrained")
+AUTO = "auto"  # the gamma that is computed from the model: docs/curvature.md
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ class Cell:
             lr and float(lr),
             ratio is None,
         )
+
+
+def number_gamma(options: dict) -> float | None:
+    """The gamma of a selection's `options`, as ids have it: None without one, and for `auto`."""
+    gamma = options.get("gamma")
+    return None if gamma == AUTO else gamma
 
 
 def ratio_id(ratio: float | None) -> str:

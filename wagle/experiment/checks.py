@@ -13,8 +13,16 @@ from collections.abc import Iterable
 from wagle.data.prompts import check_template
 from wagle.errors import WagleError
 from wagle.experiment import figures, official
-from wagle.experiment.cells import WITHOUT_SCORE
-from wagle.experiment.plugins import objective_module, score_module
+from wagle.experiment.cells import AUTO, WITHOUT_SCORE
+from wagle.experiment.grid import AUTO_ESTIMATOR
+from wagle.experiment.plugins import (
+    BUDGET_FORMS,
+    budget_module,
+    budget_rules,
+    curvature_module,
+    objective_module,
+    score_module,
+)
 from wagle.experiment.settings import blocks, settings_of
 from wagle.experiment.splits import split_entries
 from wagle.experiment.tasks import Task, task_of
@@ -48,8 +56,73 @@ def _check_selections(config: dict, name: str) -> None:
             raise WagleError(
                 f"{where}.matched is true, but its score is not row-wise", "SELECT = 'rows'"
             )
+        _check_curvature(config, selection, name)
+        _check_budget(options, where)
         if "gamma" in keywords and "gamma" not in options:
             raise WagleError(f"{where} has no gamma", "a number, such as 1.0e-6 (paper, TOFU)")
+
+
+def _check_curvature(config: dict, selection: str, name: str) -> None:
+    """A score that reads a curvature has an estimator, whose module and options exist."""
+    options, where = config["selections"][selection], f"{name}: selections.{selection}"
+    known = config.get("curvatures", {})
+    for key, entry in known.items():
+        keywords = identity.keyword_options(curvature_module(key, entry), "diagonal")
+        _check_known(f"{name}: curvatures.{key}.options", entry.get("options", {}), keywords)
+    own = identity.constant(score_module(selection, options), "NEEDS", ())
+    reads = "curvature" in own
+    if reads != ("curvature" in options):
+        raise WagleError(
+            f"{where} has {'no' if reads else 'a'} curvature, and its score reads "
+            f"{'one' if reads else 'none'}",
+            "curvature: a name of `curvatures`" if reads else "no key curvature",
+        )
+    if "curvature_per" in options and not reads:
+        raise WagleError(f"{where}.curvature_per, but its score reads no curvature", "no such key")
+    if reads:
+        key = options["curvature"]
+        module = curvature_module(key, known.get(key, {}))
+        if key not in known and identity.module_file(module) is None:
+            _raise_unknown(f"{where}.curvature", key, known)
+        given = known.get(key, {}).get("options", {})
+        if missing := set(identity.required_options(module, "diagonal")) - given.keys():
+            raise WagleError(
+                f"{where}.curvature is {key}, which has no {', '.join(sorted(missing))}",
+                f"curvatures.{key}.options",
+            )
+    if options.get("gamma") == AUTO:
+        if {"forget", "retain"} - set(own) or "curvature" in own:
+            raise WagleError(f"{where}.gamma is auto, but its score is not WAGLE's", "a number")
+        if known.get(AUTO_ESTIMATOR, {}).get("module"):
+            raise WagleError(
+                f"{name}: curvatures.{AUTO_ESTIMATOR} is another module, and gamma: auto reads it",
+                "another name for that module",
+            )
+    if "base" in own and config["models"]["target"]["source"] != "finetune":
+        raise WagleError(
+            f"{where} compares with the base model, and models.target is not fine-tuned here",
+            "models.target with source finetune",
+        )
+
+
+def _check_budget(options: dict, where: str) -> None:
+    """A selection's budget rule exists and knows its options."""
+    budget = options.get("budget")
+    if budget is None:
+        return
+    if options.get("matched"):
+        raise WagleError(f"{where} has a budget and is matched", "one of the two")
+    module = budget_module(budget)
+    if "rule" in budget and identity.module_file(module) is None:
+        _raise_unknown(f"{where}.budget.rule", budget["rule"], budget_rules())
+    forms = [form for form in BUDGET_FORMS if identity.defines(module, form)]
+    if len(forms) != 1:
+        raise WagleError(
+            f"{where}.budget: {module} has {len(forms)} of the functions {', '.join(BUDGET_FORMS)}",
+            "one of them (docs/extending.md)",
+        )
+    keywords = identity.keyword_options(module, forms[0])
+    _check_known(f"{where}.budget.options", budget.get("options", {}), keywords)
 
 
 def _check_methods(config: dict, name: str) -> None:
@@ -219,8 +292,9 @@ def _check_figures(config: dict, name: str) -> None:
         if "module" not in options and key not in figures.known():
             _raise_unknown(f"{name}: figures", key, figures.known())
         figures.load(key, options)
-    if "examples" in config:
-        blocks["examples"] = config["examples"]
+    for block in ("examples", "comparisons"):
+        if block in config:
+            blocks[block] = config[block]
     for where, options in blocks.items():
         _check_figure_names(config, f"{name}: {where}", options)
         for key in ("ratios", "seeds", "gammas"):
@@ -230,12 +304,13 @@ def _check_figures(config: dict, name: str) -> None:
                 )
     if "trade_off" in config["figures"] and "tuning" not in config:
         raise WagleError(f"{name}: figures.trade_off shows trials", "a block tuning")
-    sweep = config["figures"].get("gamma_sweep")
-    if sweep and "gamma" not in config["selections"][sweep["selection"]]:
-        raise WagleError(
-            f"{name}: figures.gamma_sweep.selection {sweep['selection']!r} has no gamma",
-            "a selection with one",
-        )
+    for figure in ("gamma_sweep", "curvature_sweep"):
+        sweep = config["figures"].get(figure)
+        if sweep and "gamma" not in config["selections"][sweep["selection"]]:
+            raise WagleError(
+                f"{name}: figures.{figure}.selection {sweep['selection']!r} has no gamma",
+                "a selection with one",
+            )
 
 
 def _check_tuning(config: dict, task: Task, name: str) -> None:
@@ -287,12 +362,15 @@ def _check_figure_names(config: dict, where: str, options: dict) -> None:
         ("baselines", "methods"),
         ("selection", "selections"),
         ("selections", "selections"),
+        ("estimators", "selections"),
+        ("budgets", "selections"),
     ):
         names = options.get(key, [])
         for value in [names] if isinstance(names, str) else names:
             if value not in config[group]:
                 _raise_unknown(f"{where}.{key}", value, config[group])
             shows_masks = "ratio" in options or "ratios" in options
+            shows_masks |= key in ("estimators", "budgets")
             if value in WITHOUT_SCORE and shows_masks:
                 raise WagleError(f"{where}.{key} names {value!r}", "a selection that has a mask")
 

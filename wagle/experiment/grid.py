@@ -9,11 +9,21 @@ a cell is, and its id (cells.py).
 from dataclasses import replace
 
 from wagle.experiment import figures
-from wagle.experiment.cells import BASELINES, WITHOUT_SCORE, Cell, ratio_id, selection_id
-from wagle.experiment.draws import Draw
+from wagle.experiment.cells import (
+    AUTO,
+    BASELINES,
+    WITHOUT_SCORE,
+    Cell,
+    number_gamma,
+    ratio_id,
+    selection_id,
+)
+from wagle.experiment.draws import SOURCES, Draw
 from wagle.experiment.plugins import score_module
 from wagle.experiment.settings import settings_of
 from wagle.runtime import identity
+
+AUTO_ESTIMATOR = "rayleigh"  # behind `gamma: auto`
 
 
 def baselines(config: dict) -> list[Cell]:
@@ -36,11 +46,11 @@ def make_cell(
     """
     options = config["selections"][selection]
     if "tuning" in config and ratio is None and gamma is None:
-        return Cell(method, selection, None, options.get("gamma"), seed, tuned=True)
+        return Cell(method, selection, None, number_gamma(options), seed, tuned=True)
     if selection in WITHOUT_SCORE:
         return Cell(method, selection, None, None, seed)
     ratio = settings_of(config, method, selection).ratio if ratio is None else ratio
-    return Cell(method, selection, ratio, options.get("gamma") if gamma is None else gamma, seed)
+    return Cell(method, selection, ratio, number_gamma(options) if gamma is None else gamma, seed)
 
 
 def table_cells(config: dict) -> list[Cell]:
@@ -87,16 +97,28 @@ def example_cells(config: dict) -> list[Cell]:
     ]
 
 
+def compared_cells(config: dict, block: str) -> list[Cell]:
+    """Cells of every selection in `comparisons.<block>`, estimators or budgets, with every seed."""
+    options = config.get("comparisons", {})
+    method = options.get("method", next(iter(config["methods"])))
+    return [
+        make_cell(config, method, selection, seed)
+        for selection in options.get(block, [])
+        for seed in config["seeds"]
+    ]
+
+
 def all_cells(config: dict) -> list[Cell]:
     """Every cell of the experiment once, baselines first, then in config order."""
     cells = table_cells(config) + figures.all_cells(config) + example_cells(config)
+    cells += compared_cells(config, "estimators") + compared_cells(config, "budgets")
     return list(dict.fromkeys(cells))
 
 
 def groups(config: dict) -> list[Cell]:
     """What is tuned together, each as a cell without point and seed: every method x selection."""
     return [
-        Cell(method, selection, gamma=options.get("gamma"))
+        Cell(method, selection, gamma=number_gamma(options))
         for method in config["methods"]
         for selection, options in config["selections"].items()
         if "tuning" in config
@@ -122,11 +144,28 @@ def all_trials(config: dict) -> list[Cell]:
 
 
 def needs(config: dict, selection: str) -> tuple[str, ...]:
-    """What the score of `selection` reads: its module's NEEDS.
+    """What the score of `selection` reads: its module's NEEDS, and the curvature of `gamma: auto`.
 
-    They are among weights, activations, forget, retain and draw.
+    They are among draw, base, curvature_mean, and the keys of draws.SOURCES.
     """
-    return identity.constant(score_module(selection, config["selections"][selection]), "NEEDS", ())
+    options = config["selections"][selection]
+    read = identity.constant(score_module(selection, options), "NEEDS", ())
+    return (*read, "curvature") if options.get("gamma") == AUTO else read
+
+
+def estimator(config: dict, selection: str) -> str:
+    """Name of the curvature estimator that the score of `selection` reads."""
+    options = config["selections"][selection]
+    return AUTO_ESTIMATOR if options.get("gamma") == AUTO else options["curvature"]
+
+
+def input_folders(config: dict, selection: str, draw: Draw) -> dict[str, str]:
+    """Folder of each file that a score reads, by the need, as far as they are made from rows."""
+    return {
+        need: draw.folder(need, estimator(config, selection) if need == "curvature" else "")
+        for need in needs(config, selection)
+        if need in SOURCES
+    }
 
 
 def draw_of(config: dict, cell: Cell) -> Draw:

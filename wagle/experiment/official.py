@@ -39,6 +39,11 @@ ACTING = {
     "forget-refusal": frozenset({*ENCODING, *REFUSALS, *GRADIENTS}),
     "retain": frozenset({*ENCODING, *GRADIENTS, "retain-draws"}),
     "activations": frozenset({"prompt-tag", "padding"}),  # the loss has no part in them
+    # squares and curvatures are taken row by row in fp32, whatever the gradients' own sums are
+    "row-forget": frozenset(ENCODING),
+    "row-forget-refusal": frozenset({*ENCODING, *REFUSALS}),
+    "row-retain": frozenset({*ENCODING, "retain-draws"}),
+    "curvature": frozenset({*ENCODING, "retain-draws"}),
 }
 
 

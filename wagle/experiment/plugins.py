@@ -1,9 +1,29 @@
 """Names of the modules behind a config's selections and methods. Standard library only."""
 
+from wagle.runtime.handover import PACKAGE
+
+BUDGET_FORMS = ("counts", "row_counts", "total")  # functions of which a budget rule has one
+
+
+def budget_rules() -> list[str]:
+    """Names of the rules in wagle/budgets/."""
+    names = (path.stem for path in (PACKAGE / "budgets").glob("*.py"))
+    return sorted(name for name in names if name != "__init__")
+
 
 def score_module(selection: str, options: dict) -> str:
     """Import name of the score of `selection`; its `options` may name a module of the user's."""
     return options.get("module", f"wagle.scores.{selection}")
+
+
+def curvature_module(name: str, options: dict) -> str:
+    """Import name of the curvature estimator `name`; its `options` may name the user's module."""
+    return options.get("module", f"wagle.curvatures.{name}")
+
+
+def budget_module(budget: dict) -> str:
+    """Import name of a selection's budget rule: of wagle/budgets/, or a module of the user's."""
+    return budget.get("module") or f"wagle.budgets.{budget['rule']}"
 
 
 def objective_module(method: str, options: dict) -> str:

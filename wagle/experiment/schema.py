@@ -15,9 +15,16 @@ from pydantic import Field, ValidationError
 
 from wagle.errors import WagleError
 from wagle.experiment.schema_inputs import Data, Models
-from wagle.experiment.schema_results import Evaluation, Examples, Figures, Resources
+from wagle.experiment.schema_results import (
+    Comparisons,
+    Evaluation,
+    Examples,
+    Figures,
+    Resources,
+)
 from wagle.experiment.schema_training import (
     Attribution,
+    Curvature,
     Methods,
     OfficialHabits,
     Selections,
@@ -82,6 +89,10 @@ class Experiment(Block):
     data: Data = key("Where rows come from.")
     models: Models = key("The models before unlearning.")
     attribution: Attribution = key("How gradients and activations are taken.")
+    curvatures: Annotated[dict[Name, Curvature], Field(min_length=1)] = optional(
+        "Estimates of the retain Hessian's diagonal by name, for selections that read one.",
+        "a selection may still name a module of `wagle.curvatures`, with its own defaults",
+    )
     selections: Selections = key("Which weights may change.")
     methods: Methods = key(
         "How the target model is made to forget: a name, and its settings. A new name adds its"
@@ -99,6 +110,9 @@ class Experiment(Block):
     )
     evaluation: Evaluation = key("What is measured.")
     figures: Figures = key("Figures besides the main table.")
+    comparisons: Comparisons = optional(
+        "Tables that compare curvature estimates and budget rules.", "no such tables"
+    )
     examples: Examples = optional("Tables of example answers.", "no such table")
     keep: list[Text] = key(
         "Patterns of the cells whose checkpoints stay after their evaluation, such as"

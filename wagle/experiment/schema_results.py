@@ -32,6 +32,7 @@ EVALUATE = (
     "A change evaluates every model again, and re-trains cells whose checkpoint was not kept."
 )
 FIGURE = "A change runs the cells that are new, and draws the figure again."
+COMPARE = "A change runs the cells that are new, and makes these tables again."
 NOTHING = "A change re-runs nothing."
 
 
@@ -196,6 +197,18 @@ class GammaSweep(Block):
     seeds: Seeds = optional("Seeds of its cells.", "the experiment's", FIGURE)
 
 
+class CurvatureSweep(Block):
+    """Efficacy and utility of curvature estimates, beside those of gamma."""
+
+    selection: Name = key("The selection whose gamma varies.", FIGURE)
+    gammas: Annotated[list[Positive], Field(min_length=1), Distinct()] = key(
+        "Values of gamma.", FIGURE
+    )
+    selections: DistinctNames = key("Selections that have an estimate in its place.", FIGURE)
+    method: Name = key("The method.", FIGURE)
+    seeds: Seeds = optional("Seeds of its cells.", "the experiment's", FIGURE)
+
+
 class Density(Block):
     """Where in the model the selected weights lie."""
 
@@ -243,11 +256,32 @@ class Figures(Block):
     sparsity_sweep: SparsitySweep = optional("Fig. 1: sparsity of one method.", "not drawn")
     ratio_sweep: RatioSweep = optional("Fig. A1: ratio of every method.", "not drawn")
     gamma_sweep: GammaSweep = optional("Fig. 3: gamma.", "not drawn")
+    curvature_sweep: CurvatureSweep = optional(
+        "Fig. 3b: estimates of the curvature beside gamma.", "not drawn"
+    )
     density_module: Density = optional("Fig. 2: density by kind of module.", "not drawn")
     density_layer: Density = optional("Fig. A2: density by layer.", "not drawn")
+    density_budget: Density = optional("Fig. A2b: density by budget rule.", "not drawn")
     precision: PrecisionFigure = optional("Precision against learning rate.", "not drawn")
     switches: SwitchesFigure = optional("Habits of the official code.", "not drawn")
     trade_off: TradeOff = optional("Utility against efficacy of the tuning's trials.", "not drawn")
+
+
+class Comparisons(Block):
+    """Tables of curvature estimates (docs/curvature.md) and of budget rules (docs/budgets.md).
+    The cells are those of one method at its ratio.
+    """
+
+    estimators: Annotated[DistinctNames, Field(min_length=2)] = optional(
+        "Selections whose estimates and masks are compared pair by pair.", "no such tables", COMPARE
+    )
+    budgets: Annotated[DistinctNames, Field(min_length=2)] = optional(
+        "Selections whose cells are shown side by side. Density profiles are compared with that of"
+        " the first.",
+        "no such table",
+        COMPARE,
+    )
+    method: Name = optional("The method of the cells.", "the first method", COMPARE)
 
 
 class Examples(Block):

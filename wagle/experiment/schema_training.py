@@ -17,6 +17,7 @@ from wagle.experiment.schema_types import (
     Block,
     Count,
     Distinct,
+    Gamma,
     MethodName,
     Module,
     Name,
@@ -35,6 +36,8 @@ from wagle.experiment.schema_types import (
 
 GRADIENTS = "A change re-runs gradients, and the scores, masks and cells made from them."
 BOTH = "A change re-runs gradients, activations, and the scores, masks and cells made from them."
+ESTIMATE = "A change re-runs this estimate, and the scores, masks and cells made from it."
+MASKS = "A change re-runs this selection's masks and cells."
 SCORES = "A change re-runs this selection's scores, masks and cells."
 LORA = "A change re-runs this selection's cells."
 UNREAD = "the same, for only the selection named lora has adapters"
@@ -77,6 +80,42 @@ class Attribution(Block):
     activation_checkpointing: bool = optional(RECOMPUTE, "false", NOTHING)
 
 
+class Curvature(Block):
+    """An estimate of the retain Hessian's diagonal (docs/curvature.md). Scores read it by name."""
+
+    module: Module = optional(
+        "The module that computes the estimate.", "`wagle.curvatures.<name>`", ESTIMATE
+    )
+    rows: Count = optional(
+        "Retain rows that it sees: the first so many of the seed's draw.",
+        "all that the retain gradient sees",
+        ESTIMATE,
+    )
+    options: Options = optional("Further options of the estimator.", "its own", ESTIMATE)
+
+
+class Budget(Block):
+    """How the selected weights are shared among tensors or rows (docs/budgets.md)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"minProperties": 1, "not": {"required": ["rule", "module"]}}
+    )
+
+    rule: Name = optional(
+        "uniform, rows, erk, lamp, owl or mass: a module of `wagle.budgets`.",
+        "module names another",
+        MASKS,
+    )
+    module: Module = optional("A module of your own.", "rule names one", MASKS)
+    options: Options = optional("Further options of the rule.", "the rule's own", MASKS)
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if len(self.model_fields_set & {"rule", "module"}) != 1:
+            raise PydanticCustomError("value", "have one of rule and module")
+        return self
+
+
 class Selection(Block):
     """Which weights a method may change. The names dense (all weights) and lora (adapters) have
     keys of their own. Every other selection has a score, and a mask of the weights that score best.
@@ -85,11 +124,27 @@ class Selection(Block):
     module: Module = optional(
         "The module that computes the score.", "`wagle.scores.<name>`", SCORES
     )
-    gamma: Positive = optional(
-        "Scale of the retain Hessian: the larger, the less the retain term counts. It is part of"
-        " the cells' names.",
+    gamma: Gamma = optional(
+        "Scale of the retain Hessian: the larger, the less the retain term counts. A number is part"
+        " of the cells' names. auto takes the curvature of the retain loss along its gradient"
+        " (docs/curvature.md).",
         "the score must not need one",
         SCORES,
+    )
+    curvature: Name = optional(
+        "The estimate of the retain Hessian's diagonal that the score reads: a name of"
+        " `curvatures`, or a module of `wagle.curvatures`.",
+        "the score must not need one",
+        SCORES,
+    )
+    curvature_per: Literal["weight", "tensor", "layer"] = optional(
+        "What has one number of the curvature. A tensor and a layer have their mean.",
+        "weight",
+        SCORES,
+    )
+    budget: Budget = optional(
+        "How the selected weights are shared among tensors or rows. What has no score is frozen.",
+        "the score ranks all weights of the model, or of each row, together",
     )
     options: Options = optional("Further options of the score.", "the score's own", SCORES)
     matched: bool = optional(

@@ -60,6 +60,13 @@ def _scalar(value: object) -> object:
     return value
 
 
+def _gamma(value: object) -> object:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value != "auto" and not (number and math.isfinite(value) and value > 0):
+        raise PydanticCustomError("value", "be a positive number, or auto")
+    return value
+
+
 def _method_name(name: str) -> str:
     if name in ("original", "retrained"):
         raise PydanticCustomError("value", "be another name than those of the two baselines")
@@ -107,6 +114,18 @@ Scalar = Annotated[
     Any,
     AfterValidator(_scalar),
     Field(json_schema_extra={"type": ["number", "string", "boolean"]}),
+]
+Gamma = Annotated[
+    Any,
+    AfterValidator(_gamma),
+    Field(
+        json_schema_extra={
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "const": "auto"},
+            ]
+        }
+    ),
 ]
 Task = Annotated[
     Module, Field(json_schema_extra={"examples": ["tofu", "wmdp", "whp", "detox", "my_tasks.law"]})

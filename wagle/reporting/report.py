@@ -25,6 +25,11 @@ TUNING = (
     "Selections at equal efficacy or utility",
     "Every trial",
 )
+COMPARISONS = {
+    "agreement": "Agreement of curvature estimates and of their masks",
+    "costs": "Cost of curvature estimates",
+    "budgets": "Budget rules at the same ratio",
+}
 
 
 def inline_svg(svg: str, number: int) -> str:
@@ -43,13 +48,15 @@ def page(
     timing: pd.DataFrame,
     examples: list[pd.DataFrame],
     tuned: list[pd.DataFrame] | None = None,
+    compared: dict[str, pd.DataFrame] | None = None,
     figures: list[str],
 ) -> str:
     """The page as text.
 
     `about` holds experiment, about, protocols and captions. `summaries` and `published` have one
     frame a protocol. `tuned` are the picked points, the matched comparisons and the trials, or
-    nothing. `examples` are the answers in long form and the refusals, or nothing.
+    nothing. `compared` are the tables of `comparisons` by name, or nothing. `examples` are the
+    answers in long form and the refusals, or nothing.
     `figures` are SVG texts in the order of the captions.
     """
     main_tables = [
@@ -82,6 +89,9 @@ def page(
         timing=frames.html(timing),
         tuned=[
             (title, frames.html(frame)) for title, frame in zip(TUNING, tuned or [], strict=False)
+        ],
+        compared=[
+            (COMPARISONS[name], frames.html(frame)) for name, frame in (compared or {}).items()
         ],
         examples=titled,
         figures=[

@@ -12,6 +12,7 @@ import pandas as pd
 from wagle.runtime.records import run_of
 
 STAGES = ("gradients", "activations", "score", "mask")
+FURTHER = ("row gradients", "curvature")  # shown where a selection has them
 
 
 def seconds(manifest: str | Path) -> float:
@@ -29,12 +30,13 @@ def table(manifests: dict[str, dict[str, list[str]]]) -> pd.DataFrame:
     the mean over its jobs. WAGLE needs two gradients, so the means of both sides are added.
     """
     rows = []
+    further = [stage for stage in FURTHER if any(stage in stages for stages in manifests.values())]
     for selection, stages in manifests.items():
         row: dict = {"selection": selection}
-        for stage in STAGES:
+        for stage in (*STAGES[:-2], *further, *STAGES[-2:]):
             sides: dict[str, list[float]] = {}
             for path in stages.get(stage, []):
-                side = str(Path(path).parents[1]) if stage == "gradients" else ""
+                side = str(Path(path).parents[1]) if stage.endswith("gradients") else ""
                 sides.setdefault(side, []).append(seconds(path))
             means = [sum(side) / len(side) for side in sides.values()]
             row[f"{stage} (min)"] = sum(means) / 60 if means else None

@@ -1,10 +1,10 @@
 """WAGLE's score with an estimate of the retain Hessian's diagonal in place of gamma * I.
 
-S = theta * g_f - g_r * g_f / (|h| + d), h the estimate and d a damping. With h constant and d = 0 it
-is WAGLE's score, bit for bit.
+S = theta * g_f - g_r * g_f / (|h| + d), h the estimate and d a damping. With h constant and d = 0
+it is WAGLE's score, bit for bit.
 
-d is given as a multiple of the mean of |h| over all weights. So it means the same for gradients that
-are summed and for gradients that are averaged, and for models of any scale.
+d is given as a multiple of the mean of |h| over all weights. So it means the same for summed and
+for averaged gradients, and for models of any scale.
 """
 
 from wagle.errors import WagleError
@@ -35,9 +35,7 @@ def terms(weight, forget, retain, curvature, curvature_mean, *, damping=0.1):
 
 def score(weight, forget, retain, curvature, curvature_mean, *, damping=0.1):
     """Same shape as `weight`; ranked by absolute value."""
-    first, second = terms(
-        weight, forget, retain, curvature, curvature_mean, damping=damping
-    )
+    first, second = terms(weight, forget, retain, curvature, curvature_mean, damping=damping)
     return first - second
 
 

@@ -7,12 +7,11 @@ hand_over()
 
 import json
 
-import numpy as np
 import torch
 
 from wagle.attribution.gradients import accumulate
+from wagle.attribution.side_rows import side_rows
 from wagle.data.encoding import encode_rows
-from wagle.data.rows import read_rows
 from wagle.model import checkpoints, tensors
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
@@ -21,15 +20,12 @@ with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
     options, attribution = params["attribution"], snakemake.config["attribution"]
-    rows, refusals = read_rows(snakemake.input.forget_rows), None
-    if params["source"] == "retain":
-        retain = read_rows(snakemake.input.retain_rows)
-        rng = np.random.default_rng([params["seed"], 3])
-        replace = params["retain_with_replacement"] or len(retain) < len(rows)
-        picks = rng.choice(len(retain), size=len(rows), replace=replace)
-        rows = [retain[i] for i in sorted(picks)]
-    elif params["source"] == "forget-refusal":
-        refusals = [row["text"] for row in read_rows(snakemake.input.refusals_rows)]
+    rows, refusals = side_rows(
+        params["source"],
+        dict(snakemake.input.items()),
+        seed=params["seed"],
+        with_replacement=params["retain_with_replacement"],
+    )
     # the official code sums gradients of bf16 weights in bf16
     precision = "bf16" if params["accumulation"].get("in_bf16") else options["precision"]
     model = checkpoints.load(snakemake.input.model, precision)

@@ -5,12 +5,14 @@ from wagle.runtime.warm import hand_over
 
 hand_over()
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from wagle.attribution.attribution import write_masks
+from wagle.attribution.budgeting import BudgetRule
 from wagle.runtime.files import read_json
 from wagle.runtime.job import recorded
 from wagle.runtime.records import read_manifest
@@ -34,9 +36,14 @@ with recorded(snakemake) as outputs:
         "scores_sha256": ",".join(recorded_hashes(scores)),
         "model_sha256": ",".join(recorded_hashes(checkpoint)),
     }
+    if snakemake.params.budget:
+        origin["budget"] = snakemake.params.budget
     if snakemake.params.variant:  # labels and habits other than the plain ones
         origin["variant"] = snakemake.params.variant
     point, select = snakemake.input.get("point"), snakemake.params.select
     ratio = float(read_json(point)["ratio"] if point else snakemake.wildcards.ratio)
-    [density] = write_masks([outputs.mask], scores, checkpoint, [ratio], select, origin)
+    budget = snakemake.params.budget and BudgetRule(*json.loads(snakemake.params.budget))
+    [density] = write_masks(
+        [outputs.mask], scores, checkpoint, [ratio], select, origin, budget or None
+    )
     pd.DataFrame(density).to_csv(outputs.density, index=False)

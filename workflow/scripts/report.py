@@ -18,6 +18,7 @@ with recorded(snakemake) as outputs:
     about, inputs = json.loads(snakemake.params.about), dict(snakemake.input.items())
     examples = [pd.read_csv(inputs[n]) for n in ("examples", "refusals") if n in inputs]
     tuned = [pd.read_csv(inputs[n]) for n in ("points", "matched", "trials") if n in inputs]
+    compared = {n: pd.read_csv(inputs[n]) for n in report.COMPARISONS if n in inputs}
     page = report.page(
         about,
         tasks.load(about["task"]).TASK,
@@ -27,6 +28,7 @@ with recorded(snakemake) as outputs:
         timing=pd.read_csv(inputs["timing"]),
         examples=examples,
         tuned=tuned,
+        compared=compared,
         figures=[Path(path).read_text(encoding="utf-8") for path in inputs["figures"]],
     )
     outputs.report.write_text(page, encoding="utf-8")

@@ -10,15 +10,17 @@ import json
 import torch
 
 from wagle.attribution.attribution import write_scores
-from wagle.runtime.files import write_json
+from wagle.runtime.files import read_json, write_json
 from wagle.runtime.job import recorded
 
 with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
-    names = ("forget", "retain", "activations")
-    files = {name: path for name, path in snakemake.input.items() if name in names}
+    files = dict(snakemake.input.items())
     _, _, gamma = snakemake.wildcards.selection.partition("@gamma-")
+    if "gamma" in files:  # computed from the model
+        gamma = read_json(files["gamma"])["mean"]
     options = json.loads(snakemake.params.options) | ({"gamma": float(gamma)} if gamma else {})
+    curvature_per = options.pop("curvature_per", "weight")
     stats = write_scores(
         outputs.scores,
         snakemake.params.implementation,
@@ -26,5 +28,6 @@ with recorded(snakemake) as outputs:
         files,
         options=options,
         seed=snakemake.params.seed,
+        curvature_per=curvature_per,
     )
     write_json(outputs.stats, stats)

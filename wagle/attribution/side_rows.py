@@ -1,0 +1,45 @@
+"""The rows behind a gradient: all forget rows, or as many retain rows drawn with the cell's seed.
+
+Gradients, their squares and curvatures of one seed see the same retain rows. An estimate from fewer
+rows sees the first of the draw, so that a larger number adds rows and takes none away.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from wagle.data.rows import read_rows
+
+
+class SideRows(NamedTuple):
+    """Rows, and the refusals that replace their answers (None: the answers stay)."""
+
+    rows: list[dict]
+    refusals: list[str] | None
+
+
+def side_rows(
+    source: str,
+    files: Mapping[str, str],
+    *,
+    seed: int | None,
+    with_replacement: bool,
+    limit: int | None = None,
+) -> SideRows:
+    """The rows of `source`: forget, forget-refusal or retain.
+
+    files: forget_rows, and retain_rows or refusals_rows as the source needs them. seed: of the
+    retain draw. with_replacement: a row may be drawn twice; it must, where there are too few.
+    limit: most retain rows; None: as many as there are forget rows.
+    """
+    rows = read_rows(files["forget_rows"])
+    if source == "retain":
+        retain = read_rows(files["retain_rows"])
+        rng = np.random.default_rng([seed, 3])
+        replace = with_replacement or len(retain) < len(rows)
+        picks = rng.choice(len(retain), size=len(rows), replace=replace)[:limit]
+        return SideRows([retain[i] for i in sorted(picks)], None)
+    if source == "forget-refusal":
+        return SideRows(rows, [row["text"] for row in read_rows(files["refusals_rows"])])
+    return SideRows(rows, None)
