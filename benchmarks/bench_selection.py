@@ -3,7 +3,8 @@
 The official code ranks by that sort. Both get the same N random fp32 scores with SmolLM2-135M's
 shapes; the sort is done once and compared ten times. Prints the time ratio, memory above the
 scores, whether all ten masks are the same bits, the fraction of the memory bandwidth that counting,
-packing, scoring and mask files reach, and the cost per weight from 1M to 1G.
+packing, scoring and mask files reach, and the cost per weight from 1M to 1G. Then one ratio of the
+same scores under each budget rule, against one ranking of all weights.
 
     python benchmarks/bench_selection.py [--n 134515008] [--linear 1000000 10000000 1000000000]
 """
@@ -22,10 +23,13 @@ from bench import child, peak_above, report
 
 from wagle.attribution import topk
 from wagle.attribution.attribution import write_masks, write_scores
+from wagle.attribution.budgeting import BudgetRule, budgeted
+from wagle.experiment.plugins import budget_rules
 from wagle.model import tensors
 
 RATIOS = [0.1, 0.2, 0.4, 0.6, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0]
 REPEATS = 3
+BUDGET_RATIO = 0.8
 
 
 def shapes(n: int) -> dict[str, list[int]]:
@@ -201,6 +205,29 @@ def linear(n: int) -> dict:
     return {"seconds": min(run)}
 
 
+def budgets(scores: torch.Tensor) -> dict:
+    """Seconds of one mask of each budget rule, and of one ranking of all weights, in turns."""
+    layout, stream, n = shapes(len(scores)), cut(scores).items, len(scores)
+
+    def one_ranking():
+        limits = topk.thresholds(stream, [topk.budget(BUDGET_RATIO, n)])
+        return sum(masks[0].selected for _, masks in topk.packed(stream, limits))
+
+    def by_rule(rule):
+        result = budgeted(
+            stream, layout, [BUDGET_RATIO], n, BudgetRule(f"wagle.budgets.{rule}", {})
+        )
+        return sum(masks[0].selected for _, masks in result.packed)
+
+    seconds = {name: [] for name in ("one ranking", *budget_rules())}
+    for _ in range(REPEATS):
+        for name, runs in seconds.items():
+            spent, selected = timed(one_ranking if name == "one ranking" else lambda: by_rule(name))  # noqa: B023
+            assert name == "mass" or selected == topk.budget(BUDGET_RATIO, n)
+            runs.append(spent)
+    return {name: min(runs) for name, runs in seconds.items()}
+
+
 def measure(options) -> dict:
     torch.set_num_threads(os.cpu_count())
     if options.path == "files":
@@ -209,7 +236,7 @@ def measure(options) -> dict:
     if options.path == "linear":
         return linear(options.n)
     scores = torch.empty(options.n).normal_(generator=torch.Generator().manual_seed(0))
-    return {"naive": naive, "ours": ours}[options.path](scores)
+    return {"naive": naive, "ours": ours, "budgets": budgets}[options.path](scores)
 
 
 def main() -> None:
@@ -220,7 +247,7 @@ def main() -> None:
     parser.add_argument("--linear", type=int, nargs="*", default=[10**6, 10**7, 10**8, 10**9])
     parser.add_argument(
         "--path",
-        choices=("naive", "ours", "files", "linear"),
+        choices=("naive", "ours", "files", "linear", "budgets"),
         help="one measurement (used by the run itself)",
     )
     options = parser.parse_args()
@@ -289,6 +316,19 @@ def main() -> None:
         True,
         "the selection itself and the disk",
     )
+    rules = child(__file__, "--n", n, "--path", "budgets")
+    whole = rules.pop("one ranking")
+    print(f"one ratio, one ranking of all weights: {whole:.2f} s")
+    for name, seconds in rules.items():
+        share = seconds / whole
+        report(
+            f"selection: time of budget rule {name} / one ranking",
+            share,
+            "x",
+            "at most 1.5",
+            share <= 1.5,
+            "row by row work in the cache" if name == "rows" else "counting and packing",
+        )
     cost = {
         size: child(__file__, "--n", str(size), "--path", "linear")["seconds"] / size * 1e9
         for size in options.linear

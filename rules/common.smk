@@ -141,15 +141,19 @@ def fixed(text):
 # --- resources ---
 
 
-def resource(stage, kind):
-    """A stage's memory (MB) or minutes, from the model's size and the experiment's factors; grows with each attempt."""
+def resource(stage, kind, times=1):
+    """A stage's memory (MB) or minutes, from the model's size and the experiment's factors; grows with each attempt.
+
+    A job that takes so many `times` what its stage does asks for that.
+    """
     options = config["resources"]
 
     def value(wildcards, attempt):
         if kind == "mem_mb":
             per_weight = options["bytes_per_weight"][stage]
-            return int(attempt * (options["base_mb"] + per_weight * options["parameters"] / 2**20))
-        return int(attempt * options["minutes"][stage])
+            weights = times * per_weight * options["parameters"] / 2**20
+            return int(attempt * (options["base_mb"] + weights))
+        return int(attempt * times * options["minutes"][stage])
 
     return value
 

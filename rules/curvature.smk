@@ -17,8 +17,8 @@ rule row_gradients:
         "../environment.yml"
     threads: THREADS
     resources:
-        mem_mb=resource("gradients", "mem_mb"),
-        runtime=resource("gradients", "minutes"),
+        mem_mb=resource("gradients", "mem_mb", times=2),
+        runtime=resource("gradients", "minutes", times=4),
         gpu=gpus("gradients"),
     params:
         config=row_gradient_config,
@@ -42,8 +42,8 @@ rule curvature:
         "../environment.yml"
     threads: THREADS
     resources:
-        mem_mb=resource("gradients", "mem_mb"),
-        runtime=resource("gradients", "minutes"),
+        mem_mb=resource("gradients", "mem_mb", times=2),
+        runtime=resource("gradients", "minutes", times=4),
         gpu=gpus("gradients"),
     params:
         implementation=estimator_module,

@@ -277,3 +277,67 @@ def test_what_is_tuned_has_no_override(override):
     loaded["methods"][method]["overrides"] = {"wagle": override}
     with pytest.raises(WagleError, match=r"overrides\.wagle has .*, which is tuned"):
         config.validate(loaded)
+
+
+CURVED = {"module": "wagle.scores.curvature", "curvature": "gnb"}
+SNIP = {"module": "wagle.scores.snip"}
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (CURVED | {"curvature": "gnbb"}, "curvature: unknown name 'gnbb'"),
+        ({"module": CURVED["module"]}, "has no curvature, and its score reads one"),
+        (SNIP | {"curvature": "gnb"}, "has a curvature, and its score reads none"),
+        (SNIP | {"curvature_per": "layer"}, "its score reads no curvature"),
+        (CURVED | {"curvature": "constant"}, "is constant, which has no gamma"),
+        (CURVED | {"curvature": "odd"}, "curvatures.odd.options: unknown name 'drawz'"),
+        (SNIP | {"gamma": "auto"}, "gamma is auto, but its score is not WAGLE's"),
+        (SNIP | {"gamma": "automatic"}, "must be a positive number, or auto"),
+        (SNIP | {"budget": {"rule": "lampp"}}, "did you mean 'lamp'"),
+        (SNIP | {"budget": {}}, "one of rule and module"),
+        (SNIP | {"budget": {"rule": "owl", "module": "my_budget"}}, "one of rule and module"),
+        (SNIP | {"budget": {"rule": "owl", "options": {"x": 1}}}, "unknown name 'x'"),
+        (SNIP | {"budget": {"module": "wagle.scores.snip"}}, "has 0 of the functions"),
+        (
+            {"module": "wagle.scores.wanda", "matched": True, "budget": {"rule": "erk"}},
+            "has a budget and is matched",
+        ),
+    ],
+)
+def test_curvatures_and_budgets_that_do_not_fit_are_named(selection, message):
+    bad = copy.deepcopy(QUICK)
+    bad["selections"]["bad"] = selection
+    if selection.get("curvature") == "odd":
+        bad["curvatures"] = {"odd": {"module": "wagle.curvatures.gnb", "options": {"drawz": 1}}}
+    with pytest.raises(WagleError, match=message):
+        config.validate(bad)
+
+
+def test_a_task_vector_needs_a_base_model():
+    bad = copy.deepcopy(QUICK)
+    bad["selections"]["task_vector"] = {}
+    config.validate(bad)
+    bad["models"]["target"] = {"source": "path", "path": "somewhere"}
+    with pytest.raises(WagleError, match="compares with the base model"):
+        config.validate(bad)
+
+
+def test_an_automatic_gamma_is_no_part_of_a_cells_name_and_a_sweeps_is():
+    quick = copy.deepcopy(QUICK)
+    quick["selections"]["auto"] = {"module": "wagle.scores.wagle", "gamma": "auto"}
+    cell = grid.make_cell(quick, "npo", "auto", 1)
+    assert cell.id == "npo/auto/ratio-0.8/seed-1"
+    assert grid.make_cell(quick, "npo", "auto", 1, gamma=2.0).id.startswith("npo/auto@gamma-2.0/")
+    folders = grid.input_folders(quick, "auto", grid.draw_of(quick, cell))
+    assert folders["curvature"] == "curvature/rayleigh/seed-1"
+
+
+def test_what_a_score_reads_row_by_row_depends_on_no_habit_of_the_sums():
+    habits = frozenset({"gradient-bf16", "label-span"})
+    draw = Draw.of(("forget_squares", "retain_variance", "curvature"), 3, "refusal", habits)
+    assert draw.name == "seed-3+refusal+label-span"
+    assert draw.folder("forget_squares") == "row_gradients/forget-refusal+label-span/seed-3"
+    assert draw.folder("retain_variance") == "row_gradients/retain+label-span/seed-3"
+    assert draw.folder("curvature", "gnb") == "curvature/gnb/seed-3+label-span"
+    assert Draw.of(("forget_variance",), 3, "answer", habits).name == "all+label-span"

@@ -113,3 +113,14 @@ def test_an_unknown_model_is_named(tmp_path):
     spec = {"source": "path", "path": str(tmp_path)}
     with pytest.raises(WagleError, match="no shape"):
         model_shape.shape({"models": {"base": spec, "target": spec}})
+
+
+def test_curvatures_and_row_gradients_are_planned_where_scores_read_them():
+    quick = config.load(ROOT / "config" / "curvature-quick.yaml")
+    by_name = {stage.name: stage for stage in plan.stages(quick, tokens=100)}
+    assert by_name["row gradients"].n_jobs == 3  # forget once, retain for each of two seeds
+    assert by_name["curvature"].n_jobs == 2 * 9
+    assert plan._passes("hutchinson", {"options": {"draws": 8}}) == 16
+    assert plan._passes("few", {"module": "wagle.curvatures.gnb", "rows": 6}) == 1
+    names = [stage.name for stage in plan.stages(PAPER, tokens=100)]
+    assert "curvature" not in names and "row gradients" not in names

@@ -46,6 +46,27 @@ def loss(forget, retain, reference):
 '''
 
 
+MY_CURVATURE = '''"""The squared gradient of all rows together: too small where rows disagree."""
+
+
+def diagonal(loss, *, scale=1.0):
+    gradients = loss.gradient().by_name
+    return {name: scale * gradient.square() for name, gradient in gradients.items()}
+'''
+MY_BUDGET = '''"""Later layers get more: in proportion to the layer's number, counted from 1."""
+
+from wagle.attribution.apportionment import apportion
+
+
+def counts(tensors, k, *, slope=1.0):
+    places = [0 if tensor.layer is None else 1 + tensor.layer for tensor in tensors]
+    shares = [
+        tensor.size * (1 + slope * place) for tensor, place in zip(tensors, places, strict=True)
+    ]
+    return apportion(tensors, shares, k)
+'''
+
+
 def tiny(embedder):
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     train = {"epochs": 2, "batch_size": 8, "lr": 2.0e-3}
@@ -62,7 +83,13 @@ def tiny(embedder):
         "lora": config["selections"]["lora"],
         "wagle": {"gamma": 1e-6},
         "mine": {"module": "my_score", "options": {"power": 2.0}},
+        "curved": {
+            "module": "wagle.scores.curvature",
+            "curvature": "mine",
+            "budget": {"module": "my_budget", "options": {"slope": 2.0}},
+        },
     }
+    config["curvatures"] = {"mine": {"module": "my_curvature", "options": {"scale": 2.0}}}
     method = {"lr": 1.0e-3, "epochs": 1, "weight_decay": 0.1, "ratio": 0.5}
     config["methods"] = {
         "npo": dict(method),
@@ -120,6 +147,8 @@ class Project:
             copy(source, folder / part)
         (folder / "my_score.py").write_text(MY_SCORE)
         (folder / "my_objective.py").write_text(MY_OBJECTIVE)
+        (folder / "my_curvature.py").write_text(MY_CURVATURE)
+        (folder / "my_budget.py").write_text(MY_BUDGET)
         self.write(config)
         self.results = folder / "results" / "tiny"
 
@@ -211,7 +240,7 @@ def test_metrics_table_has_every_cell_and_protocol(project):
     assert list(frame.columns)[:10] == expected
     cells = frame[["method", "selection", "ratio", "seed"]].drop_duplicates()
     assert (
-        len(cells) == 2 + 3 * 6 + 1 + 3
+        len(cells) == 2 + 3 * 7 + 1 + 3
     )  # baselines, table, sparsity 0.25, ratio 0.9 for each method; gamma is not a key here
     assert set(frame["protocol"]) == {"wagle", "tofu"}
     assert frame["value"].notna().all() and (frame["n"] > 0).all()
@@ -365,6 +394,36 @@ CHANGES = {
         RESCORED,
         on("mine"),
     ),
+    "an estimator's code": (
+        edit("my_curvature.py", "gradient.square()", "gradient * gradient"),
+        {"curvature", *RESCORED},
+        on("curved"),
+    ),
+    "an estimator's option": (
+        configure(lambda c: c["curvatures"]["mine"]["options"].update(scale=3.0)),
+        {"curvature", *RESCORED},
+        on("curved"),
+    ),
+    "an estimator that no selection reads": (
+        edit("wagle/curvatures/gnb.py", "draws=1", "draws=2"),
+        set(),
+        None,
+    ),
+    "what shares a curvature": (
+        configure(lambda c: c["selections"]["curved"].update(curvature_per="layer")),
+        RESCORED,
+        on("curved"),
+    ),
+    "a budget rule's code": (
+        edit("my_budget.py", "1 + slope", "1.0 + slope"),
+        {"mask", *REDONE},
+        on("curved"),
+    ),
+    "a budget rule's option": (
+        configure(lambda c: c["selections"]["curved"]["budget"]["options"].update(slope=3.0)),
+        {"mask", *REDONE},
+        on("curved"),
+    ),
     "a method's code": (
         edit("wagle/objectives/npo.py", "-(2 / beta)", "-(2.0 / beta)"),
         REDONE | {"examples"},
@@ -391,7 +450,7 @@ CHANGES = {
             "number, row in enumerate(rows)",
             "number, row in enumerate(rows, 0)",
         ),
-        {"base", "finetune", "gradients", "activations", "examples", *RESCORED},
+        {"base", "finetune", "gradients", "curvature", "activations", "examples", *RESCORED},
         lambda cell: True,
     ),
     "a claim": (  # another task's
@@ -454,17 +513,17 @@ CHANGES = {
     "labels of a method's masks": (
         configure(lambda c: c["methods"]["po"].update(forget_labels="refusal")),
         {"gradients", *RESCORED},
-        lambda cell: cell.startswith(("po/wagle", "po/mine")),
+        lambda cell: cell.startswith(("po/wagle", "po/mine", "po/curved")),
     ),
     "a habit of training": (
         configure(lambda c: c["methods"]["npo"].update(official=["retain-draws"])),
-        {"gradients", "examples", *RESCORED},
+        {"gradients", "curvature", "examples", *RESCORED},
         lambda cell: cell.startswith("npo/"),
     ),
     "a habit of masks": (
         configure(lambda c: c["methods"]["npo"].update(official=["gradient-scale"])),
         {"gradients", *RESCORED},
-        lambda cell: cell.startswith(("npo/wagle", "npo/mine")),
+        lambda cell: cell.startswith(("npo/wagle", "npo/mine", "npo/curved")),
     ),
     "a habit of weight decay": (
         configure(lambda c: c.update(official=["frozen-decay"])),
@@ -498,7 +557,7 @@ CHANGES = {
     ),
     "a new seed": (
         configure(lambda c: c["seeds"].append(2)),
-        {"gradients", "activations", *RESCORED},
+        {"gradients", "curvature", "activations", *RESCORED},
         lambda cell: cell.endswith("seed-2"),
     ),
     "a new method": (
@@ -518,7 +577,7 @@ CHANGES = {
     ),
     "the base model": (
         configure(lambda c: c["models"]["base"].update(seed=1)),
-        {"base", "finetune", "gradients", "activations", "examples", *RESCORED},
+        {"base", "finetune", "gradients", "curvature", "activations", "examples", *RESCORED},
         lambda cell: True,
     ),
     "an edited artifact": (
@@ -548,6 +607,8 @@ def test_a_change_reruns_what_it_touches_and_nothing_else(project, name):
         *PARTS,
         "my_score.py",
         "my_objective.py",
+        "my_curvature.py",
+        "my_budget.py",
         "tiny.yaml",
         "results/tiny/metrics/original",
         "results/tiny/masks/magnitude",
@@ -656,7 +717,7 @@ def test_training_is_given_several_gpus_but_lora_and_the_other_stages_one(projec
             found.add((rule.group(1), lora, int(gpus.group(1))))
     several = {("finetune", False, 3), ("unlearn", False, 3), ("unlearn_and_keep", False, 3)}
     assert found == several | {("unlearn", True, 1)} | {
-        (rule, False, 1) for rule in ("base", "gradients", "activations", "evaluate")
+        (rule, False, 1) for rule in ("base", "gradients", "curvature", "activations", "evaluate")
     }
 
 

@@ -60,7 +60,11 @@ class TensorScores:
 
 def check_total(tensors: Sequence[TensorScores], k: int) -> None:
     """Raise WagleError when the tensors have fewer than `k` weights."""
-    available = sum(tensor.size for tensor in tensors)
+    check_available(k, sum(tensor.size for tensor in tensors))
+
+
+def check_available(k: int, available: int) -> None:
+    """Raise WagleError when `k` weights are more than those that have a score."""
     if k > available:
         raise WagleError(
             f"{k} weights to select, but only {available} have a score", "a lower ratio"

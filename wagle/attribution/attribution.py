@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from wagle.attribution import budgeting, curvature, masks, topk
+from wagle.attribution import apportionment, budgeting, curvature, masks, topk
 from wagle.errors import WagleError
 from wagle.model import tensors
 from wagle.runtime.threads import PIECE, workers
@@ -203,6 +203,7 @@ def write_masks(
             ks, packed_scored = budgeting.budgeted(stream, scored, ratios, n, budget)
         else:
             ks = [topk.budget(ratio, n) for ratio in ratios]
+            apportionment.check_available(max(ks), sum(sizes[name] for name in scored))
             packed_scored = topk.packed(stream, topk.thresholds(stream, ks))
         packed_masks = budgeting.with_frozen(packed_scored, shapes, len(ratios))
     elif select == "rows-matched":

@@ -17,7 +17,9 @@ from typing import NamedTuple
 from wagle.experiment import grid, templates
 from wagle.experiment.cells import Cell
 from wagle.experiment.config import training_gpus
+from wagle.experiment.draws import ROW_STATISTICS
 from wagle.experiment.model_shape import Shape, shape
+from wagle.experiment.plugins import curvature_module
 from wagle.experiment.settings import settings_of
 from wagle.experiment.splits import split_entries
 
@@ -138,6 +140,7 @@ def stages(config: dict, tokens: int) -> list[Stage]:
     return [
         *_finetuning(config, model, tokens),
         _gradients(config, model, tokens),
+        *_second_moments(config, model, tokens),
         *_selection(config, model),
         *_unlearning(config, model, tokens),
         _evaluation(config, model, tokens),
@@ -198,6 +201,60 @@ def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
         host_memory=weights,
         disk=4 * n,
     )
+
+
+def _second_moments(config: dict, model: Shape, tokens: int) -> list[Stage]:
+    """Squared gradients of single rows, and curvatures, where scores read them.
+
+    A draw of Hutchinson's estimate differentiates twice: it counts as two passes, and holds two
+    gradients. Other estimators are taken as one pass a draw.
+    """
+    n, precision = model.parameters, config["attribution"]["precision"]
+    forget_tokens = rows(config, "forget").n * tokens
+    squares, curvatures = set(), {}
+    for cell in _all_runs(config):
+        if not cell.has_mask:
+            continue
+        draw = grid.draw_of(config, cell)
+        for need, folder in grid.input_folders(config, cell.selection, draw).items():
+            if need.endswith(ROW_STATISTICS):
+                squares.add(folder)
+            elif need == "curvature":
+                curvatures[folder] = grid.estimator(config, cell.selection)
+    result = []
+    row = n * (BYTES[precision] + 12)  # the model, a gradient, and two accumulators
+    if squares:
+        result.append(
+            Stage(
+                name="row gradients",
+                n_jobs=len(squares),
+                flops=6 * n * forget_tokens,
+                gpu_memory=row + _batch(model, tokens, "none", precision, False),
+                host_memory=row,
+                disk=8 * n,
+            )
+        )
+    if curvatures:
+        known = config.get("curvatures", {})
+        passes = [_passes(name, known.get(name, {})) for name in curvatures.values()]
+        batch = min(config["attribution"]["token_budget"], forget_tokens)
+        result.append(
+            Stage(
+                name="curvature",
+                n_jobs=len(curvatures),
+                flops=6 * n * forget_tokens * sum(passes) / len(passes),
+                gpu_memory=row + 2 * _batch(model, batch, "none", precision, False),
+                host_memory=row,
+                disk=4 * n,
+            )
+        )
+    return result
+
+
+def _passes(name: str, options: dict) -> int:
+    """Passes over the retain rows of a curvature estimate."""
+    twice = curvature_module(name, options).endswith(("hutchinson", "rayleigh"))
+    return (2 if twice else 1) * options.get("options", {}).get("draws", 1)
 
 
 def _selection(config: dict, model: Shape) -> list[Stage]:
@@ -363,6 +420,8 @@ def _disk_line(schedule: list[Stage], n: int) -> str:
     by_rule = {stage.name.partition(" ")[0]: stage for stage in schedule}
     permanent = (by_rule["gradients"].n_jobs + by_rule["scores"].n_jobs) * 4 * n
     permanent += by_rule["masks"].n_jobs * n / 8
+    further = (by_rule[name] for name in ("row", "curvature") if name in by_rule)
+    permanent += sum(stage.n_jobs * stage.disk for stage in further)
     return (
         f"disk: {n / 8e9:.2f} GB for a mask;"
         f" a cell's checkpoint {by_rule['unlearn'].disk / 1e9:.2f} GB until it is evaluated;"
