@@ -52,5 +52,5 @@ format: .venv/.installed  ## apply the style
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-clean-intermediates:  ## gradients, activations and scores of finished experiments: large, and made again when needed
-	rm -rf results/*/gradients results/*/activations results/*/scores
+clean-intermediates:  ## gradients, curvatures, activations and scores of finished experiments: large, and made again when needed
+	rm -rf results/*/gradients results/*/row_gradients results/*/curvature results/*/activations results/*/scores

@@ -54,7 +54,8 @@ CLASSES = (
 )
 PROBLEMS = ("missing", "altered", "unaccounted")
 REMOVED_AFTER_USE = {"unlearn": "checkpoint/"}  # rule -> outputs that its one reader uses up
-INTERMEDIATE = ("gradients", "activations", "scores")  # may be removed once the masks are made
+# may be removed once the masks are made
+INTERMEDIATE = ("gradients", "row_gradients", "curvature", "activations", "scores")
 
 
 @dataclass(frozen=True)

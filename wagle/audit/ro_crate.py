@@ -45,7 +45,15 @@ SOURCES = (
     "CITATION.cff",
     "docs",
 )
-WEIGHTS = ("models", "unlearned", "gradients", "activations", "scores")
+WEIGHTS = (
+    "models",
+    "unlearned",
+    "gradients",
+    "row_gradients",
+    "curvature",
+    "activations",
+    "scores",
+)
 WEIGHT_SUFFIXES = (".safetensors", ".bin")  # of the files below WEIGHTS that are not packed
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
