@@ -5,6 +5,7 @@ that draw must come near at the rate that theory says. Costs 5 s.
 """
 
 import copy
+import dataclasses
 import importlib
 
 import pytest
@@ -168,6 +169,8 @@ def test_one_number_for_all_weights(network, exact):
 def test_batches_do_not_matter_and_a_sum_is_n_means(name, network):
     whole = estimate(name, retain(network))
     torch.testing.assert_close(estimate(name, retain(network, budget=1)), whole)
+    checkpointed = dataclasses.replace(retain(network), activation_checkpointing=True)
+    torch.testing.assert_close(estimate(name, checkpointed), whole)
     summed = estimate(name, retain(network, reduction="sum"))
     torch.testing.assert_close(summed, len(ROWS) * whole)
 

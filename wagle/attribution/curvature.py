@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from wagle.attribution.gradients import Gradients, accumulate
+from wagle.attribution.row_gradients import RowMoments, row_moments
 from wagle.data.prompts import Encoded
 from wagle.errors import WagleError
 from wagle.model import tensors
@@ -32,6 +33,7 @@ class RetainLoss:
 
     model: in evaluation mode. rows, pad_id: its data. generator: for estimators that draw.
     reduction: `sum` or `mean` over rows. token_budget: most tokens of a pass, with padding.
+    activation_checkpointing: whether single backward passes compute activations again.
     """
 
     model: torch.nn.Module
@@ -40,6 +42,7 @@ class RetainLoss:
     token_budget: int
     reduction: str
     generator: torch.Generator
+    activation_checkpointing: bool = False
 
     @property
     def factor(self) -> float:
@@ -49,7 +52,21 @@ class RetainLoss:
     def gradient(self) -> Gradients:
         """g_r, as the scores read it."""
         return accumulate(
-            self.model, self.rows, self.pad_id, self.token_budget, reduction=self.reduction
+            self.model,
+            self.rows,
+            self.pad_id,
+            self.token_budget,
+            self.reduction,
+            activation_checkpointing=self.activation_checkpointing,
+        )
+
+    def row_moments(self) -> RowMoments:
+        """Moments of the gradients of single rows."""
+        return row_moments(
+            self.model,
+            self.rows,
+            self.pad_id,
+            activation_checkpointing=self.activation_checkpointing,
         )
 
     def everywhere(self, value: float) -> dict[str, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 Notable: fused attention kernels have no second derivative (pytorch issue 116350), so attention runs
 in its plain form meanwhile. The graph of a batch's gradient is kept until its product is taken:
-about twice the memory of a gradient.
+about twice the memory of a gradient. Left out: activation checkpointing.
 """
 
 import contextlib

@@ -7,12 +7,10 @@ answers, and each has one token. Where rows are fitted well their gradients vani
 though the loss stays curved there.
 """
 
-from wagle.attribution.row_gradients import row_moments
-
 
 def diagonal(loss):
     """Of the parameters' shapes, non-negative."""
-    moments = row_moments(loss.model, loss.rows, loss.pad_id)
+    moments = loss.row_moments()
     return {
         name: squares.mul_(loss.factor * len(loss.rows))
         for name, squares in moments.squares.items()

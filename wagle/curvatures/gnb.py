@@ -19,6 +19,7 @@ import torch
 from wagle.attribution.gradients import moving_gradients_into
 from wagle.data.batching import by_length
 from wagle.errors import WagleError
+from wagle.model.checkpointing import checkpointed
 from wagle.model.losses import answer_logits
 
 
@@ -52,7 +53,8 @@ def _sampled_gradient(loss):
         name: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))
         for name, p in loss.model.named_parameters()
     }
-    with moving_gradients_into(sums, loss.model):
+    checkpointing = checkpointed(loss.model, loss.activation_checkpointing)
+    with moving_gradients_into(sums, loss.model), checkpointing:
         for batch in by_length(lengths, loss.token_budget):
             rows = [loss.rows[i] for i in batch]
             logits, _, positions = answer_logits(loss.model, rows, loss.pad_id)

@@ -3,11 +3,9 @@
 Source: VILA (arXiv 2508.21300) uses this form of the Fisher information for its importances.
 """
 
-from wagle.attribution.row_gradients import row_moments
-
 
 def diagonal(loss):
     """Of the parameters' shapes, non-negative."""
-    moments = row_moments(loss.model, loss.rows, loss.pad_id)
+    moments = loss.row_moments()
     factor = loss.factor * len(loss.rows)
     return {name: moments.variance(name).mul_(factor) for name in moments.mean}

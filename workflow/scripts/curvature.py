@@ -36,6 +36,7 @@ with recorded(snakemake) as outputs:
         options["token_budget"],
         options["reduction"],
         torch.Generator().manual_seed(params["seed"]),
+        snakemake.config["attribution"].get("activation_checkpointing", False),
     )
     h = curvature.estimate(snakemake.params.implementation, loss, params["options"])
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
