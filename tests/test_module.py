@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import yaml
-from test_workflow import MY_OBJECTIVE, MY_SCORE, PARTS, tiny
+from test_workflow import PARTS, tiny, write_outside
 
 from wagle.runtime.identity import ROOT
 from wagle.runtime.records import read_manifest
@@ -59,8 +59,7 @@ def including(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "mine.yaml").write_text(yaml.safe_dump(tiny("no-embedder"), sort_keys=False))
-    (folder / "my_score.py").write_text(MY_SCORE)
-    (folder / "my_objective.py").write_text(MY_OBJECTIVE)
+    write_outside(folder)
 
     def run(snakefile, *arguments, **env):
         (folder / "Snakefile").write_text(snakefile)

@@ -79,6 +79,7 @@ HASTE = "--slurm-init-seconds-before-status-checks 3 --max-status-checks-per-sec
 
 def experiment(model):
     config = tiny(model)
+    del config["curvatures"]
     config |= {
         "keep": [],
         "selections": {"hungry": {"module": "hungry"}},

@@ -67,6 +67,14 @@ def counts(tensors, k, *, slope=1.0):
 '''
 
 
+def write_outside(folder):
+    """The modules from outside the library that tiny() names."""
+    (folder / "my_score.py").write_text(MY_SCORE)
+    (folder / "my_objective.py").write_text(MY_OBJECTIVE)
+    (folder / "my_curvature.py").write_text(MY_CURVATURE)
+    (folder / "my_budget.py").write_text(MY_BUDGET)
+
+
 def tiny(embedder):
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     train = {"epochs": 2, "batch_size": 8, "lr": 2.0e-3}
@@ -145,10 +153,7 @@ class Project:
             source = ROOT / part
             copy = shutil.copytree if source.is_dir() else shutil.copy2
             copy(source, folder / part)
-        (folder / "my_score.py").write_text(MY_SCORE)
-        (folder / "my_objective.py").write_text(MY_OBJECTIVE)
-        (folder / "my_curvature.py").write_text(MY_CURVATURE)
-        (folder / "my_budget.py").write_text(MY_BUDGET)
+        write_outside(folder)
         self.write(config)
         self.results = folder / "results" / "tiny"
 
