@@ -55,7 +55,7 @@ def budgeted(
     for k in ks:
         check_total(tensors, k)
     if form == "total":
-        limits = topk.thresholds(stream, ks)
+        limits = topk.thresholds(stream, ks, sum(tensor.counts for tensor in tensors))
         return Budgeted(ks, topk.packed(stream, limits))
     shares = [_checked(function(tensors, k, **rule.options), tensors, k, rule) for k in ks]
     by_name = {t.name: [share[i] for share in shares] for i, t in enumerate(tensors)}

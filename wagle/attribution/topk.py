@@ -80,24 +80,27 @@ def budget(ratio: float, n: int) -> int:
     return int((Decimal(repr(float(ratio))) * n).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
-def thresholds(stream: Stream, ks: list[int]) -> list[Threshold]:
+def thresholds(stream: Stream, ks: list[int], upper: np.ndarray | None = None) -> list[Threshold]:
     """The threshold of the k largest absolute scores, for each k in `ks`.
 
     stream: gives (name, scores), and the same tensors each time it is called.
+    upper: the sum of upper_words() of all tensors, where it is known. It saves a pass.
 
     Raises WagleError for a NaN or infinite score (naming the tensor) and for a k outside 0..n.
     """
     with workers() as pool:
-        upper, all_bf16 = np.zeros(WORDS, np.int64), True
-        for name, tensor in stream():
-            all_bf16 &= tensor.dtype == torch.bfloat16
-            upper += upper_words(tensor, pool)
-            if upper[INFINITY_WORD:].any():
-                raise WagleError(
-                    f"score of {name} has NaN or Inf",
-                    "finite scores",
-                    "look at the gradients of this tensor",
-                )
+        all_bf16 = upper is None
+        if upper is None:
+            upper = np.zeros(WORDS, np.int64)
+            for name, tensor in stream():
+                all_bf16 &= tensor.dtype == torch.bfloat16
+                upper += upper_words(tensor, pool)
+                if upper[INFINITY_WORD:].any():
+                    raise WagleError(
+                        f"score of {name} has NaN or Inf",
+                        "finite scores",
+                        "look at the gradients of this tensor",
+                    )
         n = int(upper.sum())
         for k in ks:
             if not 0 <= k <= n:
