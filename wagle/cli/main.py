@@ -21,6 +21,7 @@ COMMANDS = (
     "paired",
     "validate",
     "plan",
+    "inspect",
     "harness",
     "audit",
     "compare",
