@@ -182,8 +182,7 @@ def feature_norms(model, rows: list[Encoded], pad_id: int, token_budget: int) ->
         unreached={
             name: missing
             for name, squares in sums.sums.items()
-            if squares.ndim == 2
-            and (missing := (squares.sum(1) == 0).nonzero().flatten().tolist())
+            if squares.ndim == 2 and (missing := (squares.sum(1) == 0).nonzero().flatten().tolist())
         },
     )
 
