@@ -3,7 +3,7 @@
 Prompts are left-padded and sorted by length; a batch stops when every row of it has ended.
 
 Notable: settings that a checkpoint brings with it, such as a repetition penalty, are put aside.
-Only its end-of-sequence tokens count, beside the tokenizer's own.
+Only its end-of-sequence tokens count, beside the tokenizer's own and a chat's end of turn.
 Left out: sampling. Greedy decoding makes an answer a function of model and prompt alone.
 """
 
@@ -13,18 +13,18 @@ from collections.abc import Iterator
 import torch
 
 from wagle.data.batching import by_length, collate_left
-from wagle.data.prompts import encode_prompt
+from wagle.data.prompts import encode_prompt, stop_tokens
 
 
-def end_tokens(model, tokenizer) -> list[int]:
+def end_tokens(model, tokenizer, template: str) -> list[int]:
     """Ids that end an answer.
 
-    The tokenizer's EOS, then those of the model's generation settings.
+    Those of tokenizer and template, then those of the model's generation settings.
     """
     settings = getattr(model, "generation_config", None)
     ids = getattr(settings, "eos_token_id", None)
     ids = ids if isinstance(ids, (list, tuple)) else [] if ids is None else [ids]
-    return list(dict.fromkeys([tokenizer.eos_token_id, *ids]))
+    return list(dict.fromkeys([*stop_tokens(tokenizer, template), *ids]))
 
 
 @contextlib.contextmanager
@@ -64,7 +64,7 @@ def answers(
     prompts = [encode_prompt(tokenizer, template, question) for question in questions]
     unique = list(dict.fromkeys(prompts))
     budget = 1 if max_total else token_budget
-    ends, pad, decoded = end_tokens(model, tokenizer), tokenizer.pad_token_id, {}
+    ends, pad, decoded = end_tokens(model, tokenizer, template), tokenizer.pad_token_id, {}
     for batch in by_length([len(prompt) + max_new_tokens for prompt in unique], budget):
         ids, attention = collate_left([unique[i] for i in batch], pad, model.device)
         new = max_new_tokens if max_total is None else max(1, max_total - ids.shape[1])

@@ -22,6 +22,7 @@ import torch
 
 from wagle.errors import WagleError
 from wagle.model import tensors
+from wagle.runtime import content
 from wagle.runtime.files import sha256_file
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -140,6 +141,26 @@ def obtain(spec: dict, corpus: list[str], seed: int) -> Pretrained:
             "a causal language model with safetensors weights",
             "check the name, your access to it and the network",
         ) from None
+
+
+def located(spec: dict, block: dict) -> dict:
+    """A model's block of a job's params, with the folder that the config's own `block` names.
+
+    The params know a folder by its content alone, so that a model may move. Raises WagleError when
+    the folder is gone, or holds something else by now.
+    """
+    if spec["source"] != "path":
+        return spec
+    path = block["path"]
+    if not Path(path).is_dir():
+        raise WagleError(f"models path {path!r} is not a folder", "a Hugging Face model folder")
+    if content.folder_hash(path) != spec["sha256"]:
+        raise WagleError(
+            f"the model in {path} changed after this job was planned",
+            "the weights that the run was started with",
+            "let the run stop, then start Snakemake again",
+        )
+    return spec | {"path": path}
 
 
 def folder(spec: dict, expected: str) -> str:
