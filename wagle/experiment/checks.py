@@ -72,7 +72,10 @@ def _check_module(where: str, name: str, options: dict, folder: str, others: Ite
 def _check_keep(config: dict, name: str) -> None:
     """Every pattern of `keep` names a cell."""
     cells = grid.all_cells(config) if config["keep"] else []
-    ids, groups = [cell.id for cell in cells], [f"{cell.method}/{cell.selection}*/*" for cell in cells]
+    ids, groups = (
+        [cell.id for cell in cells],
+        [f"{cell.method}/{cell.selection}*/*" for cell in cells],
+    )
     for pattern in config["keep"]:
         if not any(fnmatch.fnmatch(cell, pattern) for cell in ids):
             near = difflib.get_close_matches(pattern, groups, n=1)
