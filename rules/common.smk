@@ -462,6 +462,13 @@ def model_of(cell):
     return folder, "checkpoint"
 
 
+def reference_scores():
+    """Scores of the retrained model, for metrics that compare with it."""
+    if "retrained" not in config["models"]:
+        return {}
+    return {"reference": evaluated("retrained", "tokens.parquet")}
+
+
 def helper_models(*names):
     """The embedder and the classifier, as far as the experiment has them."""
     return {name: (f"models/{name}", "model") for name in names if name in config["evaluation"]}

@@ -84,7 +84,7 @@ rule metrics:
             lambda w: inputs(
                 tokens=evaluated(w.cell, "tokens.parquet"),
                 generations=evaluated(w.cell, "generations.jsonl"),
-                reference=evaluated("retrained", "tokens.parquet"),
+                **reference_scores(),
             )
         ),
     output:

@@ -21,6 +21,7 @@ COMMANDS = (
     "paired",
     "validate",
     "plan",
+    "evaluate",
     "harness",
     "audit",
     "compare",

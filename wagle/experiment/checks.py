@@ -151,8 +151,6 @@ def _check_task(config: dict, task: Task, name: str) -> None:
                     raise WagleError(
                         f"{name}: models.{model} is fine-tuned, but there is no models.{key}"
                     )
-    if task.needs_retrained and "retrained" not in models:
-        raise WagleError(f"{name}: no models.retrained", "TOFU's forget quality compares with it")
 
 
 def _check_templates(config: dict, task: Task, name: str) -> None:

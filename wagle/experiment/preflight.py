@@ -18,6 +18,7 @@ from wagle.data.sources import load_split
 from wagle.errors import WagleError
 from wagle.experiment import model_folders, templates
 from wagle.experiment.splits import split_entries
+from wagle.experiment.tasks import task_of
 from wagle.runtime import content, identity
 
 LARGE = 32 * 2**20  # bytes of a file
@@ -32,7 +33,13 @@ LLAMA_LAYERS = (
 def check_inputs(config: dict, name: str = "config") -> list[str]:
     """Warnings about a valid config's inputs. Raises WagleError for what no job could work with."""
     check_models(config, name)
-    return check_data(config, name)
+    return [*_without_retrained(config), *check_data(config, name)]
+
+
+def _without_retrained(config: dict) -> list[str]:
+    if not task_of(config).needs_retrained or "retrained" in config["models"]:
+        return []
+    return ["no models.retrained: metrics that compare with it, such as forget quality, are absent"]
 
 
 # --- models ---

@@ -50,4 +50,4 @@ def metrics(logs: dict, protocol: str) -> dict[str, dict]:
     """{metric: {value, se, n, rows?}} from `logs`: scores, generations, the reference's scores."""
     from wagle.evaluation import protocols
 
-    return protocols.evaluate(protocol, logs["scores"], logs["generations"], logs["reference"])
+    return protocols.evaluate(protocol, logs["scores"], logs["generations"], logs.get("reference"))

@@ -1,0 +1,157 @@
+"""The experiment behind `wagle evaluate`: one model, or two, measured as TOFU measures them.
+
+It is the default experiment without training: the target is the given model, and no cell is asked
+for. So evaluation, records and audit are those of any other experiment.
+
+Notable: the data folder has either a file for each role, or TOFU's own files. Standard library
+only. Left out: tasks without a scoring log; `wagle harness` has their benchmarks.
+"""
+
+import copy
+import json
+import math
+import struct
+from pathlib import Path
+
+from wagle.data.rows import candidates
+from wagle.errors import WagleError
+from wagle.experiment import model_folders
+
+NAME = "evaluation"  # results lie below results/evaluation/
+ROLES = ("forget", "retain", "forget_perturbed", "retain_perturbed", "real_authors", "world_facts")
+OPTIONAL = ("holdout",)
+RETAINED = {"01": "99", "05": "95", "10": "90"}  # TOFU's forget share: what it retains, in percent
+PLAIN = "Question: {question}\nAnswer: {answer}"
+
+
+def splits(data_dir: str, forget: str) -> dict[str, dict]:
+    """The entries of data.splits for the files in `data_dir`.
+
+    forget: TOFU's name of the forget set, such as forget10, where the folder has TOFU's files.
+
+    Raises WagleError when the folder has neither layout.
+    """
+    root = Path(data_dir)
+    if not root.is_dir():
+        raise WagleError(f"--data {data_dir!r} is not a folder", "the folder with the data files")
+    own = {role: role for role in (*ROLES, *OPTIONAL) if _is_there(root, role)}
+    if set(ROLES) <= own.keys():
+        return {role: {"name": name} for role, name in own.items()}
+    share = forget.removeprefix("forget")
+    if share not in RETAINED:
+        raise WagleError(
+            f"--forget {forget!r}", f"one of {', '.join(f'forget{s}' for s in RETAINED)}"
+        )
+    tofu = {
+        "forget": forget,
+        "retain": f"retain{RETAINED[share]}",
+        "forget_perturbed": f"{forget}_perturbed",
+        "retain_perturbed": "retain_perturbed",
+        "real_authors": "real_authors_perturbed",
+        "world_facts": "world_facts_perturbed",
+        "holdout": f"holdout{share}",
+    }
+    missing: list[str] = []
+    for prefix in ("", "tofu/"):
+        there = {role: f"{prefix}{name}" for role, name in tofu.items()}
+        there = {role: name for role, name in there.items() if _is_there(root, name)}
+        missing = missing or [tofu[role] for role in ROLES if role not in there]
+        if set(ROLES) <= there.keys():
+            return {role: {"name": name} for role, name in there.items()}
+    lacks = [role for role in ROLES if role not in own]
+    raise WagleError(
+        f"--data {data_dir!r} lacks {', '.join(lacks)}; of TOFU's files it lacks"
+        f" {', '.join(missing)}",
+        "a .jsonl file for each role (docs/data.md), or TOFU's files, here or in tofu/",
+    )
+
+
+def _is_there(root: Path, name: str) -> bool:
+    return any(path.is_file() for path in candidates(root, name))
+
+
+def model_block(model: str) -> dict:
+    """A model's block of a config: of a folder, or of the hub (NAME or NAME@REVISION)."""
+    if Path(model).is_dir() or model.count("/") != 1 or model.startswith((".", "/", "~")):
+        path = Path(model).expanduser()
+        model_folders.check_folder(str(path), "the model")
+        return {"source": "path", "path": str(path.resolve())}
+    name, _, revision = model.partition("@")
+    return {"source": "hub", "name": name, "revision": revision or "main"}
+
+
+def default_template(block: dict) -> str:
+    """`chat` for a folder with a chat template; else PLAIN."""
+    chat = block["source"] == "path" and model_folders.has_chat_template(block["path"])
+    return "chat" if chat else PLAIN
+
+
+def weights(block: dict) -> float:
+    """Number of weights, for the memory that jobs ask for; a guess where no folder tells it."""
+    if block["source"] != "path":
+        return 7.0e9
+    total = 0
+    for file in Path(block["path"]).glob("*.safetensors"):
+        try:
+            with open(file, "rb") as stream:
+                (size,) = struct.unpack("<Q", stream.read(8))
+                header = json.loads(stream.read(size))
+        except (OSError, ValueError, struct.error) as error:
+            raise WagleError(f"{file} cannot be read: {error}", "safetensors") from None
+        shapes = (entry["shape"] for name, entry in header.items() if name != "__metadata__")
+        total += sum(math.prod(shape) for shape in shapes)
+    return float(total)
+
+
+def experiment(
+    default: dict,
+    *,
+    model: dict,
+    reference: dict | None,
+    data_dir: str,
+    forget: str,
+    protocol: str,
+    template: str,
+    embedder: str | None,
+    max_length: int,
+    max_new_tokens: int,
+    token_budget: int,
+    precision: str,
+    gpus: int,
+    threads: int,
+) -> dict:
+    """The config. default: that of config/config.yaml, whose other blocks stay as they are.
+
+    Raises WagleError as splits() does.
+    """
+    config = copy.deepcopy(default)
+    for key in ("examples", "note"):
+        config.pop(key, None)
+    config |= {
+        "experiment": NAME,
+        "seeds": [0],
+        "data_dir": str(Path(data_dir).resolve()),
+        "data": {"source": "files", "splits": splits(data_dir, forget)},
+        "template": template,
+        "max_length": max_length,
+        "models": {"target": model} | ({"retrained": reference} if reference else {}),
+        # No cell is made. The schema asks for a method and a selection.
+        "selections": {"dense": {}},
+        "methods": {"graddiff": config["methods"]["graddiff"]},
+        "figures": {},
+        "keep": [],
+    }
+    config["evaluation"] |= {
+        "protocols": list(dict.fromkeys(["wagle", protocol])),
+        "scoring": {"token_budget": token_budget, "precision": precision},
+        "generation": {"max_new_tokens": max_new_tokens, "token_budget": token_budget},
+    }
+    if embedder:
+        config["evaluation"]["embedder"] = {"source": "path", "path": str(Path(embedder).resolve())}
+    config["resources"] |= {
+        "parameters": weights(model),
+        "gpu": min(gpus, 1),
+        "gpu_stages": ["evaluate"] if gpus else [],
+        "threads": threads,
+    }
+    return config
