@@ -393,6 +393,7 @@ def pick_inputs(wildcards):
     return inputs(
         trials=trial_files(trial.id for trial in trials_of(wildcards)),
         baseline=trial_files([tuning_baseline()])[0],
+        original=trial_files(["original"])[0],
     )
 
 
@@ -432,7 +433,8 @@ def row_side(side):
 def evaluated_roles():
     """Splits that an evaluation reads."""
     if TASK.scoring_log:
-        return [*TASK.splits, *(["holdout"] if "holdout" in SPLITS else [])]
+        roles = TASK.splits if TASK.evaluated is None else TASK.evaluated
+        return [role for role in (*roles, "holdout") if role in SPLITS]
     options = config["evaluation"]
     local = options.get("harness", {}).get("local", [])
     return sorted(
@@ -460,6 +462,14 @@ def model_of(cell):
         cell, f"unlearned/{cell}"
     )
     return folder, "checkpoint"
+
+
+def candidate_vectors():
+    """Candidates that answers are compared with, and the model that embeds both, if the task has them."""
+    if "embedder" not in TASK.evaluation:
+        return {}
+    vectors = {"candidates": ("evaluations/candidates", "vectors.safetensors")}
+    return vectors | helper_models("embedder")
 
 
 def reference_scores():

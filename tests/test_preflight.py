@@ -319,6 +319,7 @@ def start(mine):
     env |= {"PYTHONPATH": str(ROOT), "WAGLE_CACHE": str(mine.folder / "cache")}
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--quiet"]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(mine.write())]
+    command += ["--", "results/quick/data/check/check.json"]  # a small part of the DAG
     return subprocess.run(
         command,
         cwd=mine.folder,

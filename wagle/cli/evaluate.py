@@ -34,7 +34,7 @@ EXAMPLES = 2  # answers of each split in the summary
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", help="a model folder, or a name of the hub (NAME@REVISION)")
-    add("--data", required=True, help="folder with a file for each role, or with TOFU's files")
+    add("--data", required=True, help="folder with a file for each role, or TOFU's files")
     add("--protocol", required=True, choices=PROTOCOLS, help="docs/metrics.md")
     add("--reference", help="the retrained model, for forget quality and privleak")
     add("--out", help="folder of the results; default: evaluation-<name of the model>")

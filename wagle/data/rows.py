@@ -30,7 +30,8 @@ CHOICE = {"question": str, "choices": list, "answer": int}
 COLUMNS = {
     "forget": (PAIR, TEXT),
     "retain": (PAIR, TEXT),
-    "holdout": (PAIR,),
+    "holdout": (PAIR, TEXT),
+    "general": (TEXT,),
     "forget_perturbed": (PERTURBED,),
     "retain_perturbed": (PERTURBED,),
     "real_authors": (CANDIDATES,),
@@ -122,6 +123,12 @@ def write_rows(path: str | Path, rows: list[dict]) -> None:
     """Write `rows` as JSON lines with sorted keys: equal rows give equal bytes."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
+
+
+def spread(rows: list[dict], count: int) -> list[dict]:
+    """At most `count` of `rows`, at equal distances."""
+    count = min(count, len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def candidates(data_dir: str | Path, name: str) -> list[Path]:

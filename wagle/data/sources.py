@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wagle.data import reshape
-from wagle.data.rows import check_rows, columns, read_rows, split_file
+from wagle.data.rows import check_rows, columns, read_rows, split_file, spread
 from wagle.errors import WagleError
 
 
@@ -65,8 +65,7 @@ def load_split(
                 )
             rows = rows[start:stop]
         if "spread" in entry:
-            count = min(entry["spread"], len(rows))
-            rows = [rows[i * len(rows) // count] for i in range(count)]
+            rows = spread(rows, entry["spread"])
         check_rows(role, rows, raw.origin)
         names = columns(role, rows)
         result += [{name: row[name] for name in names} for row in rows]

@@ -137,6 +137,12 @@ def _check_task(config: dict, task: Task, name: str) -> None:
                 f"{name}: task {config['task']} has no evaluation.{key}", do="see docs/config.md"
             )
     _check_templates(config, task, name)
+    if "embedder" in task.evaluation and "rows" in config["evaluation"]["generation"]:
+        raise WagleError(
+            f"{name}: evaluation.generation.rows is given with task {config['task']}",
+            "no such key: every row is measured",
+            "use rows or spread of the splits",
+        )
     unknown = set(config["evaluation"]["protocols"]) - set(task.layouts)
     if unknown:
         raise WagleError(
@@ -240,7 +246,7 @@ def _check_split_sources(config: dict, name: str) -> None:
             keys = ("seed", "authors_total", "authors_forget")
             keys = keys if config["task"] == "tofu" else ("seed",)
             missing = [key for key in keys if key not in data.get("synthetic", {})]
-            if source == "synthetic" and role != "refusals" and missing:
+            if source == "synthetic" and role not in ("refusals", "general") and missing:
                 raise WagleError(
                     f"{where} is synthetic, but data.synthetic has no {', '.join(missing)}"
                 )

@@ -3,8 +3,9 @@
 It is the default experiment without training: the target is the given model, and no cell is asked
 for. So evaluation, records and audit are those of any other experiment.
 
-Notable: the data folder has either a file for each role, or TOFU's own files. Standard library
-only. Left out: tasks without a scoring log; `wagle harness` has their benchmarks.
+Notable: the data folder has a file for each role of TOFU, or TOFU's own files, or your own rows
+alone, which task custom measures. Standard library only. Left out: tasks without a scoring log;
+`wagle harness` has their benchmarks.
 """
 
 import copy
@@ -12,6 +13,7 @@ import json
 import math
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 from wagle.data.rows import candidates
 from wagle.errors import WagleError
@@ -20,23 +22,35 @@ from wagle.experiment import model_folders
 NAME = "evaluation"  # results lie below results/evaluation/
 ROLES = ("forget", "retain", "forget_perturbed", "retain_perturbed", "real_authors", "world_facts")
 OPTIONAL = ("holdout",)
+OWN = ("forget", "retain", "general", "holdout")  # roles of task custom
 RETAINED = {"01": "99", "05": "95", "10": "90"}  # TOFU's forget share: what it retains, in percent
 PLAIN = "Question: {question}\nAnswer: {answer}"
 
 
-def splits(data_dir: str, forget: str) -> dict[str, dict]:
-    """The entries of data.splits for the files in `data_dir`.
+class Rows(NamedTuple):
+    """What a data folder holds: the task that it is for, and the entries of data.splits."""
+
+    task: str
+    splits: dict[str, dict]
+
+
+def rows_in(data_dir: str, forget: str, protocol: str) -> Rows:
+    """The rows in `data_dir`: TOFU's roles, or your own rows to forget and to retain.
 
     forget: TOFU's name of the forget set, such as forget10, where the folder has TOFU's files.
+    protocol: your own rows have the protocol wagle alone.
 
-    Raises WagleError when the folder has neither layout.
+    Raises WagleError when the folder has no layout that fits.
     """
     root = Path(data_dir)
     if not root.is_dir():
         raise WagleError(f"--data {data_dir!r} is not a folder", "the folder with the data files")
     own = {role: role for role in (*ROLES, *OPTIONAL) if _is_there(root, role)}
     if set(ROLES) <= own.keys():
-        return {role: {"name": name} for role, name in own.items()}
+        return Rows("tofu", {role: {"name": name} for role, name in own.items()})
+    if {"forget", "retain"} <= own.keys() and protocol == "wagle":
+        entries = {role: {"name": role} for role in OWN if _is_there(root, role)}
+        return Rows("custom", {"general": {"source": "synthetic"}} | entries)
     share = forget.removeprefix("forget")
     if share not in RETAINED:
         raise WagleError(
@@ -57,12 +71,13 @@ def splits(data_dir: str, forget: str) -> dict[str, dict]:
         there = {role: name for role, name in there.items() if _is_there(root, name)}
         missing = missing or [tofu[role] for role in ROLES if role not in there]
         if set(ROLES) <= there.keys():
-            return {role: {"name": name} for role, name in there.items()}
+            return Rows("tofu", {role: {"name": name} for role, name in there.items()})
     lacks = [role for role in ROLES if role not in own]
     raise WagleError(
         f"--data {data_dir!r} lacks {', '.join(lacks)}; of TOFU's files it lacks"
         f" {', '.join(missing)}",
-        "a .jsonl file for each role (docs/data.md), or TOFU's files, here or in tofu/",
+        "a .jsonl file for each role, or TOFU's files, here or in tofu/; with protocol wagle,"
+        " forget and retain suffice (docs/data.md)",
     )
 
 
@@ -122,16 +137,17 @@ def experiment(
 ) -> dict:
     """The config. default: that of config/config.yaml, whose other blocks stay as they are.
 
-    Raises WagleError as splits() does.
+    Raises WagleError as rows_in() does.
     """
-    config = copy.deepcopy(default)
+    config, rows = copy.deepcopy(default), rows_in(data_dir, forget, protocol)
     for key in ("examples", "note"):
         config.pop(key, None)
     config |= {
         "experiment": NAME,
         "seeds": [0],
         "data_dir": str(Path(data_dir).resolve()),
-        "data": {"source": "files", "splits": splits(data_dir, forget)},
+        "task": rows.task,
+        "data": {"source": "files", "splits": rows.splits},
         "template": template,
         "max_length": max_length,
         "models": {"target": model} | ({"retrained": reference} if reference else {}),
@@ -146,7 +162,9 @@ def experiment(
         "scoring": {"token_budget": token_budget, "precision": precision},
         "generation": {"max_new_tokens": max_new_tokens, "token_budget": token_budget},
     }
-    if embedder:
+    if rows.task == "custom":
+        del config["evaluation"]["embedder"]
+    elif embedder:
         config["evaluation"]["embedder"] = {"source": "path", "path": str(Path(embedder).resolve())}
     config["resources"] |= {
         "parameters": weights(model),

@@ -46,8 +46,8 @@ class Experiment(Block):
         "A change runs everything anew, below the new name.",
     )
     task: Task = key(
-        "What is forgotten and how that is measured: tofu, wmdp, whp, detox, or the dotted name of"
-        " a module with a task of your own.",
+        "What is forgotten and how that is measured: tofu, wmdp, whp, detox, custom for your own"
+        " rows (docs/own-data.md), or the dotted name of a module with a task of your own.",
         "A change evaluates every model again.",
     )
     note: str = optional(
