@@ -19,6 +19,7 @@ import yaml
 from wagle.cli.main import main
 from wagle.data import synthetic
 from wagle.errors import WagleError
+from wagle.experiment import config as experiment
 from wagle.experiment import model_folders, preflight
 from wagle.model import checkpoints
 from wagle.runtime import content
@@ -150,7 +151,7 @@ ERRORS = {
     broken_line: r"forget\.jsonl, line 2 is not JSON.*one JSON object a line",
     in_both_sets: r"1 rows are in both forget and retain, such as 'In which city.*disjoint",
     missing_model: r"models\.base\.path: '.*my-modle' does not exist \(did you mean '.*my-model",
-    wrong_adapter: r"target_modules names 'q_prj'.*did you mean 'q_proj'\?",
+    wrong_adapter: r"target_modules: unknown name 'q_prj' \(did you mean 'q_proj'\?\)",
     keep_nothing: r"keep names 'npo/wagel\*/\*', which no cell matches.*did you mean 'npo/wagle",
     chat_from_scratch: r"template is `chat`, but the tokenizer of models\.base.*no chat template",
 }
@@ -267,8 +268,8 @@ def test_chat_and_adapters_are_held_against_the_folder(mine, checkpoint, tokeniz
     tokenizer.chat_template = None
     preflight.check_inputs(mine.config)
     mine.set("selections.lora.target_modules", ["c_attn"])
-    with pytest.raises(WagleError, match="names 'c_attn', which the model has not"):
-        preflight.check_inputs(mine.config)
+    with pytest.raises(WagleError, match="target_modules: unknown name 'c_attn'"):
+        experiment.validate(mine.config)
 
 
 def test_a_model_is_known_by_its_content(checkpoint, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ COMMANDS = (
     "validate",
     "plan",
     "evaluate",
+    "inspect",
     "harness",
     "audit",
     "compare",

@@ -15,6 +15,7 @@ from wagle.data.prompts import check_template
 from wagle.errors import WagleError
 from wagle.experiment import figures, grid, official, plugins
 from wagle.experiment.cells import WITHOUT_SCORE
+from wagle.experiment.model_modules import modules_on_disk
 from wagle.experiment.plugins import objective_module, score_module
 from wagle.experiment.settings import blocks, settings_of
 from wagle.experiment.splits import split_entries
@@ -32,6 +33,7 @@ def check_references(config: dict, name: str) -> None:
     _check_split_references(config, task, name)
     _check_book(config, name)
     _check_split_sources(config, name)
+    _check_lora_modules(config, name)
     _check_figures(config, name)
     if "tuning" in config:
         _check_tuning(config, task, name)
@@ -250,6 +252,21 @@ def _check_split_sources(config: dict, name: str) -> None:
                 raise WagleError(
                     f"{where} is synthetic, but data.synthetic has no {', '.join(missing)}"
                 )
+
+
+def _check_lora_modules(config: dict, name: str) -> None:
+    """LoRA's target modules exist, as far as the model's modules can be told without loading it."""
+    blocks = {
+        "selections.lora": config["selections"].get("lora", {}),
+        "models.finetune.adapters": config["models"].get("finetune", {}).get("adapters", {}),
+    }
+    blocks = {where: block for where, block in blocks.items() if "target_modules" in block}
+    modules = modules_on_disk(config["models"]) if blocks else None
+    for where, block in blocks.items() if modules is not None else ():
+        for target in block["target_modules"]:
+            if not any(f".{module}".endswith(f".{target}") for module in modules):
+                known = {module.rpartition(".")[2] for module in modules}
+                _raise_unknown(f"{name}: {where}.target_modules", target, known)
 
 
 def _check_figures(config: dict, name: str) -> None:

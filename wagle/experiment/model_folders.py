@@ -1,16 +1,14 @@
 """Is a folder a model that this project can load? Known before anything heavy is imported.
 
-Looked at are the config, the format of the weights, their completeness, the tokenizer, the chat
-template and the names of the modules.
+Looked at are the config, the format of the weights, their completeness, the tokenizer and the chat
+template.
 
-Notable: names come from the header of the safetensors files, so no weight is read. Standard
-library only, because Snakemake asks on every start. Left out: whether transformers knows the
-architecture; loading tells.
+Notable: standard library only, because Snakemake asks on every start. Left out: the names of the
+modules (model_modules.py), and whether transformers knows the architecture; loading tells.
 """
 
 import difflib
 import json
-import struct
 from pathlib import Path
 
 from wagle.errors import WagleError
@@ -22,7 +20,6 @@ T.from_pretrained('{path}').save_pretrained('{path}-safetensors')", \
 and name {path}-safetensors here"""
 INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt")
-MAX_HEADER = 100_000_000  # bytes, the limit of safetensors itself
 
 
 def check_folder(path: str, where: str) -> None:
@@ -108,23 +105,3 @@ def has_chat_template(path: str) -> bool:
     except (OSError, ValueError):
         return False
     return bool(isinstance(settings, dict) and settings.get("chat_template"))
-
-
-def weight_names(path: str) -> list[str]:
-    """Names of the weights on disk, from the index or the header of the one file.
-
-    Raises WagleError when they cannot be read.
-    """
-    folder = Path(path)
-    try:
-        if (folder / INDEX).is_file():
-            return list(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"])
-        with open(folder / WEIGHTS, "rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            if size > MAX_HEADER:
-                raise ValueError(f"a header of {size} bytes")
-            return [name for name in json.loads(file.read(size)) if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise WagleError(
-            f"the weights in {path} cannot be read: {error}", "safetensors", "download them again"
-        ) from None

@@ -24,10 +24,6 @@ from wagle.runtime import content, identity
 LARGE = 32 * 2**20  # bytes of a file
 FIRST_ROWS = 1000  # rows of a large file that are looked at
 MODELS = ("base", "target", "retrained")
-# Linear layers of a Llama, the only model that is made from scratch.
-LLAMA_LAYERS = (
-    "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj lm_head embed_tokens".split()
-)
 
 
 def check_inputs(config: dict, name: str = "config") -> list[str]:
@@ -55,7 +51,6 @@ def check_models(config: dict, name: str) -> None:
             model_folders.check_folder(path, f"{name}: {key}.path")
     if any(is_chat(template) for template in templates.folders(config)):
         _check_chat(config, name)
-    _check_adapters(config, name)
 
 
 def _specs(config: dict) -> list[tuple[str, dict]]:
@@ -81,36 +76,6 @@ def _check_chat(config: dict, name: str) -> None:
                 "a chat model, or a template with {question} and {answer}",
                 'write one, such as template: "Question: {question}\\nAnswer: {answer}"',
             )
-
-
-def _check_adapters(config: dict, name: str) -> None:
-    """LoRA's target modules are modules of the model, as far as that is known by now."""
-    adapters = {
-        "selections.lora": config["selections"].get("lora", {}),
-        "models.finetune.adapters": config["models"].get("finetune", {}).get("adapters", {}),
-    }
-    known = adapter_modules(config)
-    for key, block in adapters.items():
-        for module in block.get("target_modules", []) if known else []:
-            if module not in known:
-                near = difflib.get_close_matches(module, known, n=1)
-                hint = f" (did you mean {near[0]!r}?)" if near else ""
-                raise WagleError(
-                    f"{name}: {key}.target_modules names {module!r}, which the model has not{hint}",
-                    f"one of {', '.join(sorted(known))}",
-                )
-
-
-def adapter_modules(config: dict) -> set[str]:
-    """Last parts of the names of the model's modules; none where no folder tells them yet."""
-    for key, spec in _specs(config):
-        if key in ("models.base", "models.target"):
-            if spec["source"] == "scratch":
-                return set(LLAMA_LAYERS)
-            if spec["source"] == "path":
-                names = model_folders.weight_names(spec["path"])
-                return {name.split(".")[-2] for name in names if name.endswith(".weight")}
-    return set()
 
 
 # --- data ---

@@ -1,4 +1,4 @@
-"""Input-feature norms of every linear layer on forget rows, for Wanda."""
+"""Input norms of every weight that the model multiplies with, on forget rows, for Wanda."""
 
 # ruff: noqa: E402
 from wagle.runtime.warm import hand_over
@@ -10,7 +10,8 @@ import json
 import numpy as np
 import torch
 
-from wagle.attribution.gradients import feature_norms
+from wagle.attribution import output_rows
+from wagle.attribution.input_norms import feature_norms
 from wagle.data.encoding import encode_rows
 from wagle.data.rows import read_rows
 from wagle.model import checkpoints, tensors
@@ -27,6 +28,7 @@ with recorded(snakemake) as outputs:
     tokenizer = checkpoints.load_tokenizer(snakemake.input.model)
     encoded = encode_rows(tokenizer, [rows[i] for i in picks], **params["encoding"])
     norms = feature_norms(model, encoded, tokenizer.pad_token_id, options["token_budget"])
-    shapes = {name: list(norm.shape) for name, norm in norms.items()}
-    metadata = {"rows": str(len(picks))}
-    tensors.write(outputs.activations, shapes, torch.float32, norms.items(), metadata)
+    print(norms.describe())
+    shapes = {name: list(norm.shape) for name, norm in norms.by_name.items()}
+    metadata = {"rows": str(len(picks))} | output_rows.metadata(norms.transposed)
+    tensors.write(outputs.activations, shapes, torch.float32, norms.by_name.items(), metadata)
