@@ -107,6 +107,13 @@ def parameter_shapes(model) -> dict[str, list[int]]:
     return {name: list(parameter.shape) for name, parameter in model.named_parameters()}
 
 
+def write_order(model, path: Path) -> dict[str, list[int]]:
+    """Write parameters.json into folder `path`; returns what it holds."""
+    shapes = parameter_shapes(model)
+    (path / tensors.ORDER).write_text(json.dumps(shapes) + "\n", encoding="utf-8")
+    return shapes
+
+
 def save(model, tokenizer, path: str | Path, *, original_format: bool = False) -> None:
     """Write model, tokenizer and parameters.json into folder `path`.
 
@@ -116,7 +123,7 @@ def save(model, tokenizer, path: str | Path, *, original_format: bool = False) -
     path = Path(path)
     model.save_pretrained(path, save_original_format=original_format)
     tokenizer.save_pretrained(path)
-    (path / tensors.ORDER).write_text(json.dumps(parameter_shapes(model)) + "\n", encoding="utf-8")
+    write_order(model, path)
     for weights in path.glob("*.safetensors"):
         weights.chmod(0o644)
 
