@@ -79,14 +79,21 @@ def run(options) -> int:
     with locked(out) as lock:
         path = _write_config(out, settings)
         print(f"{options.model}: scored in the template {settings['template']!r}; results: {out}")
-        files = ["metrics/original/manifest.json"]
-        targets = [f"results/{evaluation_only.NAME}/{file}" for file in files]
+        targets = [f"results/{evaluation_only.NAME}/{file}" for file in _files(options)]
         code = snakemake(out, path, options.cores, lock, gpus=options.gpus, targets=targets)
         if code:
             print("It stopped. The same command continues where it was.")
             return code
         _write_results(out, options, settings)
     return 0
+
+
+def _files(options) -> list[str]:
+    """What the workflow must make, below the results folder."""
+    logs = ("tokens.parquet", "generations.jsonl", "manifest.json")
+    models = ["original", *(["retrained"] if options.reference else [])]
+    made = [f"evaluations/{model}/{name}" for model in models for name in logs]
+    return [*made, "metrics/original/metrics.json", "metrics/original/manifest.json"]
 
 
 def _default_config() -> dict:
