@@ -80,7 +80,7 @@ def test_the_experiment_is_valid_and_names_the_models_it_was_given(checkpoint, t
     shapes = json.loads((checkpoint / "parameters.json").read_text()).values()
     assert made["resources"]["parameters"] == sum(map(math.prod, shapes))
     assert experiment.load(ROOT / "config" / "config.yaml") == DEFAULT  # it was copied
-    with pytest.raises(WagleError, match="the model: '.*none' does not exist"):
+    with pytest.raises(WagleError, match=r"the model: '.*none' does not exist"):
         evaluation_only.model_block(str(tmp_path / "none"))
 
 
