@@ -4,15 +4,13 @@ The models are tiny and random (tiny_families.py). Each is published as its fami
 names of the family, bf16, several files.
 """
 
-import itertools
-
 import conftest
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from test_workflow import make_embedder
-from tiny_families import FAMILIES, build
+from tiny_families import FAMILIES, TABLE, build, table_row
 
 from wagle.attribution import masks, output_rows, topk
 from wagle.attribution.attribution import write_masks, write_scores
@@ -21,7 +19,8 @@ from wagle.attribution.input_norms import feature_norms
 from wagle.data import synthetic
 from wagle.data.encoding import encode_rows
 from wagle.evaluation import generation, protocols, scoring
-from wagle.model import checkpoints, embedding, families, tensors
+from wagle.model import checkpoints, embedding, families, inspection, tensors
+from wagle.runtime.identity import ROOT
 from wagle.training.finetuning import finetune
 from wagle.training.objective import load_objective
 from wagle.training.options import TrainingOptions
@@ -143,7 +142,7 @@ def run_cell(target, tokenizer, rows, objective, *, mask=None, adapters=None):
     return unlearn(
         checkpoints.load(target),
         tokenizer,
-        UnlearningRows(rows["forget"], rows["retain"]),
+        UnlearningRows(rows["forget"], rows["retain"], ["I do not know that."]),
         load_objective(f"wagle.objectives.{objective}", {}),
         TRAINING,
         checkpoint=target,
@@ -186,17 +185,18 @@ def test_from_base_to_metrics(family, tokenizer, rows, splits, candidates, tmp_p
     ).model
     checkpoints.save(model, tokenizer, target)
     files, norms = write_attribution(model, tokenizer, rows, tmp_path)
+    assert set(inspection.row_ranked(model)) == norms.by_name.keys()
     chosen = {name: check_global(name, target, files, tmp_path) for name in GLOBAL}
     for name in ROWWISE:
         check_rowwise(name, target, files, norms, tmp_path)
 
     before = tensors_of(target)
-    for objective, mask in itertools.product(("npo", "graddiff"), (chosen["wagle"],)):
-        unlearned, record = run_cell(target, tokenizer, rows, objective, mask=mask)
-        assert record["frozen_moved"] == 0 < record["share_moved"]
-        for name, selected in masks.load(mask):
-            after = unlearned.get_parameter(name).detach()
-            assert torch.equal(after[~selected], before[name][~selected]), name
+    objective = ("graddiff", "npo", "po")[FAMILIES.index(family) % 3]
+    unlearned, record = run_cell(target, tokenizer, rows, objective, mask=chosen["wagle"])
+    assert record["frozen_moved"] == 0 < record["share_moved"]
+    for name, selected in masks.load(chosen["wagle"]):
+        after = unlearned.get_parameter(name).detach()
+        assert torch.equal(after[~selected], before[name][~selected]), name
     checkpoints.save(unlearned, tokenizer, tmp_path / "unlearned")
     _, record = run_cell(
         target, tokenizer, rows, "npo", adapters={"r": 2, "alpha": 4, "dropout": 0.0}
@@ -205,3 +205,12 @@ def test_from_base_to_metrics(family, tokenizer, rows, splits, candidates, tmp_p
     model = checkpoints.load(tmp_path / "unlearned")
     metrics = evaluate(model, tokenizer, splits, candidates)
     assert all(0 <= metrics[name]["value"] <= 1 for name in ("UE Avg", "UT Avg"))
+    row = table_row(family, model, norms.uncovered)
+    assert row in (ROOT / "README.md").read_text(), f"README.md lacks the row\n{row}"
+
+
+def test_readme_lists_no_other_family():
+    text = (ROOT / "README.md").read_text()
+    table = text.split("\n".join(TABLE) + "\n")[1].split("\n\n")[0]
+    names = [line.split("|")[1].strip() for line in table.splitlines()]
+    assert names == [family.name for family in FAMILIES]

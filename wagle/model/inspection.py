@@ -92,11 +92,15 @@ def row_ranked(model) -> list[str]:
     return [
         name
         for name, p in model.named_parameters()
-        if id(p) not in outside and (p.ndim == 2 and name.endswith(".weight") or _is_fused(name, p))
+        if id(p) not in outside and (_is_matrix(name, p) or _are_experts(name, p))
     ]
 
 
-def _is_fused(name: str, parameter: torch.Tensor) -> bool:
+def _is_matrix(name: str, parameter: torch.Tensor) -> bool:
+    return parameter.ndim == 2 and name.endswith(".weight")
+
+
+def _are_experts(name: str, parameter: torch.Tensor) -> bool:
     return parameter.ndim == 3 and ".experts." in name
 
 
@@ -133,6 +137,8 @@ def _on_meta_device(name: str):
 def _has_chat_template(name: str) -> bool | None:
     from transformers import AutoTokenizer
 
+    if Path(name).is_dir() and not list(Path(name).glob("tokenizer*")):
+        return None  # transformers would make an empty tokenizer of some families
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=Path(name).is_dir())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
