@@ -14,7 +14,7 @@ from wagle.data.synthetic import split
 from wagle.errors import WagleError
 from wagle.evaluation import generation, scoring
 from wagle.experiment import config as experiment
-from wagle.experiment import evaluation_only, templates
+from wagle.experiment import evaluation_only, new_file, templates
 from wagle.model import checkpoints
 from wagle.reporting import one_model
 from wagle.runtime.identity import ROOT
@@ -56,7 +56,7 @@ def test_what_a_folder_holds(tmp_path):
 def test_the_experiment_is_valid_and_names_the_models_it_was_given(checkpoint, tmp_path):
     data = files(tmp_path / "own", *evaluation_only.ROLES)
     block = evaluation_only.model_block(str(checkpoint))
-    assert evaluation_only.default_template(block) == evaluation_only.PLAIN
+    assert new_file.template_of(block) == new_file.QUESTION
     made = evaluation_only.experiment(
         DEFAULT,
         model=block,
@@ -80,7 +80,7 @@ def test_the_experiment_is_valid_and_names_the_models_it_was_given(checkpoint, t
     shapes = json.loads((checkpoint / "parameters.json").read_text()).values()
     assert made["resources"]["parameters"] == sum(map(math.prod, shapes))
     assert experiment.load(ROOT / "config" / "config.yaml") == DEFAULT  # it was copied
-    with pytest.raises(WagleError, match=r"the model: '.*none' does not exist"):
+    with pytest.raises(WagleError, match=r"no model folder .*none"):
         evaluation_only.model_block(str(tmp_path / "none"))
 
 

@@ -40,6 +40,10 @@ selection below
 
 Base model: `{base_model}`
 
+Data, by the sha256 of their rows:
+
+{data}
+
 Unlearning:
 
 {params}
@@ -117,6 +121,7 @@ def render_card(
         about=_lines("| {} | {} |", [(key, value) for key, value in about if value is not None]),
         base_model=_base_model(behind),
         least=least,
+        data=_lines("- {}: `{}`", _data(behind)),
         params=_lines("- {}: `{}`", params),
         metrics="\n".join(_metric_table(protocol, metrics[protocol]) for protocol in metrics),
         records=_lines("| {} | `{}` |", [(record.folder, record.digest) for record in behind]),
@@ -142,11 +147,25 @@ def _about(cell: Cell, unlearned: Record, experiment: str) -> dict:
 
 
 def _base_model(behind: list[Record]) -> str:
-    """The base model's config, as the job that fetched it recorded it."""
-    for record in behind:
-        if record.folder == "models/base":
-            return record.manifest["params"].get("config", "see the records")
+    """The base model's config, as the job that fetched it recorded it.
+
+    An experiment without a base unlearns its target as it is.
+    """
+    by_folder = {record.folder: record.manifest["params"] for record in behind}
+    for folder, param in (("models/base", "config"), ("models/target", "source")):
+        if folder in by_folder:
+            return by_folder[folder].get(param, "see the records")
     return "see the records"
+
+
+def _data(behind: list[Record]) -> list[tuple[str, str]]:
+    """(role, sha256 of its rows) of every data set behind the model."""
+    return [
+        (record.folder.removeprefix("data/"), output["sha256"])
+        for record in behind
+        for name, output in record.manifest["outputs"].items()
+        if record.folder.startswith("data/") and name == "rows.jsonl"
+    ]
 
 
 def _metric_table(protocol: str, metrics: dict) -> str:

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options) -> int:
-    from wagle.experiment import config, evaluation_only, preflight
+    from wagle.experiment import config, evaluation_only, new_file, preflight
 
     model = evaluation_only.model_block(options.model)
     name = Path(model["path"]).name if "path" in model else model["name"].replace("/", "--")
@@ -65,7 +65,7 @@ def run(options) -> int:
         data_dir=options.data,
         forget=options.forget,
         protocol=options.protocol,
-        template=options.template or evaluation_only.default_template(model),
+        template=options.template or new_file.template_of(model),
         embedder=options.embedder,
         max_length=options.max_length,
         max_new_tokens=options.max_new_tokens,

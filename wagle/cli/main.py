@@ -16,6 +16,8 @@ import sys
 from wagle.errors import WagleError
 
 COMMANDS = (
+    "unlearn",
+    "new",
     "metrics",
     "export-log",
     "paired",

@@ -53,9 +53,8 @@ def snakemake(
         command += ["--resources", f"gpu={gpus}"]
     paths = [str(workflow), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    process = subprocess.Popen(
-        [*command, "--", *map(str, targets)], env=environment, pass_fds=[lock]
-    )
+    command += ["--", *map(str, targets)] if targets else []
+    process = subprocess.Popen(command, env=environment, pass_fds=[lock])
     while True:
         try:
             return process.wait()

@@ -9,22 +9,18 @@ alone, which task custom measures. Standard library only. Left out: tasks withou
 """
 
 import copy
-import json
-import math
-import struct
 from pathlib import Path
 from typing import NamedTuple
 
 from wagle.data.rows import candidates
 from wagle.errors import WagleError
-from wagle.experiment import model_folders
+from wagle.experiment import model_folders, new_file
 
 NAME = "evaluation"  # results lie below results/evaluation/
 ROLES = ("forget", "retain", "forget_perturbed", "retain_perturbed", "real_authors", "world_facts")
 OPTIONAL = ("holdout",)
 OWN = ("forget", "retain", "general", "holdout")  # roles of task custom
 RETAINED = {"01": "99", "05": "95", "10": "90"}  # TOFU's forget share: what it retains, in percent
-PLAIN = "Question: {question}\nAnswer: {answer}"
 
 
 class Rows(NamedTuple):
@@ -86,36 +82,19 @@ def _is_there(root: Path, name: str) -> bool:
 
 
 def model_block(model: str) -> dict:
-    """A model's block of a config: of a folder, or of the hub (NAME or NAME@REVISION)."""
-    if Path(model).is_dir() or model.count("/") != 1 or model.startswith((".", "/", "~")):
-        path = Path(model).expanduser()
-        model_folders.check_folder(str(path), "the model")
-        return {"source": "path", "path": str(path.resolve())}
-    name, _, revision = model.partition("@")
-    return {"source": "hub", "name": name, "revision": revision or "main"}
+    """A model's block of a config, as new_file.model_block() gives it; a folder is checked whole.
 
-
-def default_template(block: dict) -> str:
-    """`chat` for a folder with a chat template; else PLAIN."""
-    chat = block["source"] == "path" and model_folders.has_chat_template(block["path"])
-    return "chat" if chat else PLAIN
+    Raises WagleError as that and check_folder() do.
+    """
+    block = new_file.model_block(model)
+    if block["source"] == "path":
+        model_folders.check_folder(block["path"], "the model")
+    return block
 
 
 def weights(block: dict) -> float:
     """Number of weights, for the memory that jobs ask for; a guess where no folder tells it."""
-    if block["source"] != "path":
-        return 7.0e9
-    total = 0
-    for file in Path(block["path"]).glob("*.safetensors"):
-        try:
-            with open(file, "rb") as stream:
-                (size,) = struct.unpack("<Q", stream.read(8))
-                header = json.loads(stream.read(size))
-        except (OSError, ValueError, struct.error) as error:
-            raise WagleError(f"{file} cannot be read: {error}", "safetensors") from None
-        shapes = (entry["shape"] for name, entry in header.items() if name != "__metadata__")
-        total += sum(math.prod(shape) for shape in shapes)
-    return float(total)
+    return float(new_file.model_size(block).parameters) if block["source"] == "path" else 7.0e9
 
 
 def experiment(
