@@ -16,11 +16,14 @@ import sys
 from wagle.errors import WagleError
 
 COMMANDS = (
+    "unlearn",
+    "new",
     "metrics",
     "export-log",
     "paired",
     "validate",
     "plan",
+    "evaluate",
     "inspect",
     "harness",
     "audit",

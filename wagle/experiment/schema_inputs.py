@@ -151,6 +151,12 @@ class Splits(Block):
     holdout: Split = optional(
         "Rows of no training set, for membership attacks.", "these attacks are not made", SPLIT
     )
+    general: Split = optional(
+        "Texts whose perplexity says whether a model still writes (task custom). With source"
+        " synthetic they are built in.",
+        "no perplexity is measured",
+        SPLIT,
+    )
     forget_perturbed: Split = optional(
         "Forget rows with a paraphrase and wrong answers. Task tofu needs it.", "not read", SPLIT
     )

@@ -28,6 +28,7 @@ import torch
 
 from wagle.errors import WagleError
 from wagle.model import tensors
+from wagle.runtime import content
 from wagle.runtime.files import sha256_file
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -106,6 +107,13 @@ def parameter_shapes(model) -> dict[str, list[int]]:
     return {name: list(parameter.shape) for name, parameter in model.named_parameters()}
 
 
+def write_order(model, path: Path) -> dict[str, list[int]]:
+    """Write parameters.json into folder `path`; returns what it holds."""
+    shapes = parameter_shapes(model)
+    (path / tensors.ORDER).write_text(json.dumps(shapes) + "\n", encoding="utf-8")
+    return shapes
+
+
 def save(model, tokenizer, path: str | Path, *, original_format: bool = False) -> None:
     """Write model, tokenizer and parameters.json into folder `path`.
 
@@ -115,7 +123,7 @@ def save(model, tokenizer, path: str | Path, *, original_format: bool = False) -
     path = Path(path)
     model.save_pretrained(path, save_original_format=original_format)
     tokenizer.save_pretrained(path)
-    (path / tensors.ORDER).write_text(json.dumps(parameter_shapes(model)) + "\n", encoding="utf-8")
+    write_order(model, path)
     for weights in path.glob("*.safetensors"):
         weights.chmod(0o644)
 
@@ -149,6 +157,26 @@ def obtain(spec: dict, corpus: list[str], seed: int) -> Pretrained:
             "a causal language model with safetensors weights",
             "check the name, your access to it and the network",
         ) from None
+
+
+def located(spec: dict, block: dict) -> dict:
+    """A model's block of a job's params, with the folder that the config's own `block` names.
+
+    The params know a folder by its content alone, so that a model may move. Raises WagleError when
+    the folder is gone, or holds something else by now.
+    """
+    if spec["source"] != "path":
+        return spec
+    path = block["path"]
+    if not Path(path).is_dir():
+        raise WagleError(f"models path {path!r} is not a folder", "a Hugging Face model folder")
+    if content.folder_hash(path) != spec["sha256"]:
+        raise WagleError(
+            f"the model in {path} changed after this job was planned",
+            "the weights that the run was started with",
+            "let the run stop, then start Snakemake again",
+        )
+    return spec | {"path": path}
 
 
 def folder(spec: dict, expected: str) -> str:

@@ -7,14 +7,13 @@ hand_over()
 
 import json
 
-import numpy as np
 import torch
 
-from wagle.attribution import output_rows
 from wagle.attribution.input_norms import feature_norms
+from wagle.attribution.score_inputs import calibration_sample, write_norms
 from wagle.data.encoding import encode_rows
 from wagle.data.rows import read_rows
-from wagle.model import checkpoints, tensors
+from wagle.model import checkpoints
 from wagle.runtime.job import recorded
 
 with recorded(snakemake) as outputs:
@@ -22,13 +21,10 @@ with recorded(snakemake) as outputs:
     params = json.loads(snakemake.params.config)
     options = params["attribution"]
     rows = read_rows(snakemake.input.forget_rows)
-    rng = np.random.default_rng([params["seed"], 4])
-    picks = sorted(rng.permutation(len(rows))[: options["calibration_samples"]])
+    rows = calibration_sample(rows, options["calibration_samples"], params["seed"])
     model = checkpoints.load(snakemake.input.model, options["precision"])
     tokenizer = checkpoints.load_tokenizer(snakemake.input.model)
-    encoded = encode_rows(tokenizer, [rows[i] for i in picks], **params["encoding"])
+    encoded = encode_rows(tokenizer, rows, **params["encoding"])
     norms = feature_norms(model, encoded, tokenizer.pad_token_id, options["token_budget"])
     print(norms.describe())
-    shapes = {name: list(norm.shape) for name, norm in norms.by_name.items()}
-    metadata = {"rows": str(len(picks))} | output_rows.metadata(norms.transposed)
-    tensors.write(outputs.activations, shapes, torch.float32, norms.by_name.items(), metadata)
+    write_norms(outputs.activations, norms, len(rows))
