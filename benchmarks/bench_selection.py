@@ -24,7 +24,7 @@ from bench import child, peak_above, report
 from wagle.attribution import topk
 from wagle.attribution.attribution import write_masks, write_scores
 from wagle.attribution.budgeting import BudgetRule, budgeted
-from wagle.experiment.plugins import budget_rules
+from wagle.experiment import plugins
 from wagle.model import tensors
 
 RATIOS = [0.1, 0.2, 0.4, 0.6, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0]
@@ -219,7 +219,7 @@ def budgets(scores: torch.Tensor) -> dict:
         )
         return sum(masks[0].selected for _, masks in result.packed)
 
-    seconds = {name: [] for name in ("one ranking", *budget_rules())}
+    seconds = {name: [] for name in ("one ranking", *plugins.known("budgets"))}
     for _ in range(REPEATS):
         for name, runs in seconds.items():
             spent, selected = timed(one_ranking if name == "one ranking" else lambda: by_rule(name))  # noqa: B023

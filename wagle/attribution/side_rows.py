@@ -7,8 +7,7 @@ rows sees the first of the draw, so that a larger number adds rows and takes non
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-
+from wagle.attribution.score_inputs import retain_sample
 from wagle.data.rows import read_rows
 
 
@@ -36,10 +35,7 @@ def side_rows(
     rows = read_rows(files["forget_rows"])
     if source == "retain":
         retain = read_rows(files["retain_rows"])
-        rng = np.random.default_rng([seed, 3])
-        replace = with_replacement or len(retain) < len(rows)
-        picks = rng.choice(len(retain), size=len(rows), replace=replace)[:limit]
-        return SideRows([retain[i] for i in sorted(picks)], None)
+        return SideRows(retain_sample(retain, len(rows), seed, with_replacement, limit), None)
     if source == "forget-refusal":
         return SideRows(rows, [row["text"] for row in read_rows(files["refusals_rows"])])
     return SideRows(rows, None)

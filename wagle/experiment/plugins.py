@@ -5,10 +5,9 @@ from wagle.runtime.handover import PACKAGE
 BUDGET_FORMS = ("counts", "row_counts", "total")  # functions of which a budget rule has one
 
 
-def budget_rules() -> list[str]:
-    """Names of the rules in wagle/budgets/."""
-    names = (path.stem for path in (PACKAGE / "budgets").glob("*.py"))
-    return sorted(name for name in names if name != "__init__")
+def known(folder: str) -> list[str]:
+    """Names of this project's own modules in a folder of the package, such as `scores`."""
+    return sorted(path.stem for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__")
 
 
 def score_module(selection: str, options: dict) -> str:

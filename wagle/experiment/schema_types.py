@@ -128,7 +128,10 @@ Gamma = Annotated[
     ),
 ]
 Task = Annotated[
-    Module, Field(json_schema_extra={"examples": ["tofu", "wmdp", "whp", "detox", "my_tasks.law"]})
+    Module,
+    Field(
+        json_schema_extra={"examples": ["tofu", "wmdp", "whp", "detox", "custom", "my_tasks.law"]}
+    ),
 ]
 Options = dict[str, Scalar]
 

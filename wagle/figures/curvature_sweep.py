@@ -48,6 +48,7 @@ def draw(figure, data, params):
     for (sweep, points), (metric, ylabel) in zip(
         (sides[:2], sides[2:]), plots.metric_labels(params).items(), strict=True
     ):
+        points.sharey(sweep)
         rows = data[data["metric"] == metric]
         swept = rows[(rows["selection"] == params["selection"]) & rows["gamma"].notna()]
         plots.lines(sweep, swept, "log10(gamma/GN)", "selection")
@@ -70,7 +71,6 @@ def draw(figure, data, params):
                 capsize=4,
             )
         points.set_xticks(range(len(names)), [label(n) for n in names], rotation=60, ha="right")
-        points.sharey(sweep)
         points.tick_params(labelleft=False)
         points.grid(alpha=0.3)
         sweep.set(xlabel=r"$\log_{10}(\gamma$ / GN$)$", ylabel=ylabel)

@@ -17,6 +17,12 @@ NAMES = {
     "lora": "LoRA",
     "wagle": "WAGLE",
     "snip": "SNIP",
+    "gnb": "GNB",
+    "erk": "ERK",
+    "lamp": "LAMP",
+    "owl": "OWL",
+    "sure": "SURE",
+    "memflex": "MemFlex",
 }
 TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     character: f"\\{character}" for character in "&%$#_{}"

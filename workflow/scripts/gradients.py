@@ -10,9 +10,10 @@ import json
 import torch
 
 from wagle.attribution.gradients import accumulate
+from wagle.attribution.score_inputs import write_gradients
 from wagle.attribution.side_rows import side_rows
 from wagle.data.encoding import encode_rows
-from wagle.model import checkpoints, tensors
+from wagle.model import checkpoints
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
 
@@ -43,8 +44,6 @@ with recorded(snakemake) as outputs:
         activation_checkpointing=attribution.get("activation_checkpointing", False),
     )
     norm = float(torch.stack([g.double().square().sum() for g in sums.values()]).sum().sqrt())
-    shapes = {name: list(gradient.shape) for name, gradient in sums.items()}
-    metadata = {"reduction": options["reduction"], "rows": str(len(rows))}
-    tensors.write(outputs.gradients, shapes, torch.float32, sums.items(), metadata)
+    write_gradients(outputs.gradients, sums, options["reduction"], len(rows))
     stats = {"rows": len(rows), "loss": loss, "norm": norm, "reduction": options["reduction"]}
     write_json(outputs.stats, stats)

@@ -30,4 +30,5 @@ with recorded(snakemake) as outputs:
         seed=snakemake.params.seed,
         curvature_per=curvature_per,
     )
+    print(f"{stats['coverage']:.1%} of the weights are ranked; not: {stats['unranked']}")
     write_json(outputs.stats, stats)
