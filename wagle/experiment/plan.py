@@ -18,6 +18,7 @@ from wagle.experiment import grid, templates
 from wagle.experiment.cells import Cell
 from wagle.experiment.config import training_gpus
 from wagle.experiment.model_shape import Shape, shape
+from wagle.experiment.plugins import has_reference_model, objective_module, objective_needs
 from wagle.experiment.settings import settings_of
 from wagle.experiment.splits import split_entries
 
@@ -221,16 +222,21 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
         unlearning["autocast"],
     )
     trainings: dict[str, list[dict]] = {}  # of each cell, by precision
+    further: dict[str, int] = {}  # most copies of the weights that an objective keeps beside
     for cell in _all_runs(config):
         if cell.seed is not None:
             training = settings_of(config, cell.method, cell.selection).training
-            trainings.setdefault(training["precision"], []).append(training)
+            policy = training["precision"]
+            trainings.setdefault(policy, []).append(training)
+            copies = _copies_of_weights(config, cell.method)
+            further[policy] = max(further.get(policy, 0), copies)
     result = []
     for policy, chosen in sorted(trainings.items()):
         counts = [_steps(training, forget) for training in chosen]
         batch = 2 * max(training["batch_size"] for training in chosen) * tokens
         batch_on_gpu = min(unlearning["token_budget"], batch / gpus)
         bytes_per_weight = 2 * BYTES[policy] + MOMENTS[policy] + 1  # weight, gradient, mask
+        bytes_per_weight += further[policy] * BYTES[policy]
         memory = n * bytes_per_weight / gpus
         memory += _batch(model, batch_on_gpu, autocast, policy, checkpointed)
         memory += _copies(model, gpus, autocast, policy, checkpointed)
@@ -245,6 +251,12 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
         )
         result.append(stage)
     return result
+
+
+def _copies_of_weights(config: dict, method: str) -> int:
+    """Copies that a method's objective keeps: the model before unlearning, the weights for SAM."""
+    needs = objective_needs(objective_module(method, config["methods"][method]))
+    return has_reference_model(needs) + ("second_pass" in needs)
 
 
 def _batch(model: Shape, tokens: float, autocast: str, precision: str, checkpointed: bool) -> float:
