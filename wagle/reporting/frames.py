@@ -3,8 +3,8 @@
 The main table, which knows metrics and their errors, is wagle/reporting/tables.py.
 """
 
-import html as escape
 import math
+from html import escape
 
 import pandas as pd
 
@@ -70,12 +70,12 @@ def markdown(frame: pd.DataFrame) -> str:
 
 def html(frame: pd.DataFrame) -> str:
     """An HTML table; numbers carry the class `number`, and every text is escaped."""
-    heads = "".join(f'<th scope="col">{escape.escape(str(c))}</th>' for c in frame.columns)
+    heads = "".join(f'<th scope="col">{escape(str(c))}</th>' for c in frame.columns)
     classes = [' class="number"' if numeric else "" for numeric in is_numeric(frame)]
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td{kind}>{escape.escape(value_text(value))}</td>"
+            f"<td{kind}>{escape(value_text(value))}</td>"
             for kind, value in zip(classes, row, strict=True)
         )
         + "</tr>"

@@ -10,10 +10,10 @@ seeds and over rows with Retrained's over rows, as independent: too wide rather 
 Left out: whether two cells differ (wagle/reporting/differences.py).
 """
 
-import html as escape
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -248,16 +248,16 @@ def html(
 ) -> str:
     """The table as HTML, with a spanning header for each group of metrics."""
     groups = "".join(
-        f'<th scope="colgroup" colspan="{len(group)}">{escape.escape(name)}</th>'
+        f'<th scope="colgroup" colspan="{len(group)}">{escape(name)}</th>'
         for name, group in layout.items()
     )
     rows = list(rows_of(summary, layout, best, lower))
     names = ["Method", "Selection", *_columns(summary, layout)]
     before = len(names) - len(metrics_of(layout))
-    heads = "".join(f'<th scope="col">{escape.escape(name)}</th>' for name in names)
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = "".join(
         "<tr>"
-        + "".join(f'<th scope="row">{escape.escape(name)}</th>' for name in row.names())
+        + "".join(f'<th scope="row">{escape(name)}</th>' for name in row.names())
         + "".join(f"<td>{text}</td>" for text in row.texts(HTML))
         + "</tr>"
         for row in rows
