@@ -13,6 +13,7 @@ import torch
 
 from wagle.data.encoding import encode_rows
 from wagle.errors import WagleError
+from wagle.training import unlearning
 from wagle.training.data import TrainingData
 from wagle.training.loop import fit
 from wagle.training.objective import load_objective
@@ -77,6 +78,9 @@ def exact(model):
 
 def rows_of(data, objective):
     """The rows as unlearn() would encode them for `objective`."""
+    if "retain.prompt" in objective.needs:
+        texts = [dataclasses.replace(row, start=1) for row in data.retain]
+        data = dataclasses.replace(data, retain=texts)
     if objective.forget_labels == "refusal":
         return dataclasses.replace(data, forget=data.refusals, refusals=[])
     return data if "forget.refusal" in objective.needs else dataclasses.replace(data, refusals=[])
@@ -235,6 +239,25 @@ def test_a_killed_run_continues_to_the_same_bytes_and_keeps_frozen_bits(
     if name == "pdu":
         lines = [json.loads(line) for line in (tmp_path / "whole").read_text().splitlines()]
         assert len({line["multiplier"] for line in lines}) == len(lines)
+
+
+def test_ga_kl_holds_predictions_on_whole_texts(model, tokenizer, rows, checkpoint, monkeypatch):
+    """TOFU's form: the question's tokens count, too. Forget rows keep to their answers."""
+    seen = {}
+    monkeypatch.setattr(unlearning, "fit", lambda *args, **_: seen.setdefault("data", args[1]))
+    with pytest.raises(AttributeError):  # there is no summary of a run that did not happen
+        unlearn(
+            model,
+            tokenizer,
+            UnlearningRows(rows["forget"], rows["retain"]),
+            load_objective("wagle.objectives.ga_kl", {}),
+            OPTIONS,
+            checkpoint=checkpoint,
+            encoding=ENCODING,
+            least_moved=0.01,
+        )
+    assert {row.start for row in seen["data"].retain} == {1}
+    assert min(row.start for row in seen["data"].forget) > 1
 
 
 @pytest.mark.parametrize("name", ["undial", "rmu", "npo_sam"])

@@ -15,6 +15,7 @@ OBJECTIVE_NEEDS = (
     "retain.reference.logits",
     "forget.reference.hidden",
     "retain.reference.hidden",
+    "retain.prompt",
     "forget.refusal",
     "forget.refusal.reference",
     "second_pass",

@@ -1,15 +1,15 @@
-"""GA+KL: gradient ascent, with predictions on retain answers held (Maini et al. 2024, 2401.06121).
+"""GA+KL: gradient ascent, with predictions on retain texts held (Maini et al. 2024, 2401.06121).
 
-    -CE_f + lambda * mean_t KL(p_ref || p)   over the tokens of retain answers
+    -CE_f + lambda * mean_t KL(p_ref || p)   over the tokens of retain texts
 
-p_ref is the model before unlearning. The unit is nats.
+p_ref is the model before unlearning. As in TOFU, a text is question and answer; each token but the
+first counts. The unit is nats.
 
-What departs: TOFU's paper and code take the divergence over the whole retain text, question and
-answer. Here it is over the answer's tokens, as all other terms are.
+What departs: open-unlearning averages over padding besides.
 """
 
 FORGET_LABELS = "answer"
-NEEDS = ("retain.logits", "retain.reference.logits")
+NEEDS = ("retain.prompt", "retain.logits", "retain.reference.logits")
 
 
 def loss(forget, retain, *, retain_weight=1.0):

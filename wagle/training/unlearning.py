@@ -227,9 +227,12 @@ def _encode(
         refusals = encode_rows(
             tokenizer, rows.forget, refusals=rows.refusals, seed=seed, **encoding
         )
+    retain = encode_rows(tokenizer, rows.retain, **encoding)
+    if "retain.prompt" in objective.needs:
+        retain = [dataclasses.replace(row, start=1) for row in retain]
     return TrainingData(
         forget=answers,
-        retain=encode_rows(tokenizer, rows.retain, **encoding),
+        retain=retain,
         pad_id=tokenizer.pad_token_id,
         refusals=refusals,
     )
