@@ -14,7 +14,9 @@ import torch
 
 from wagle.data.prompts import Encoded
 from wagle.model.losses import RowLoss, answer_loss
+from wagle.training.data import TrainingData
 from wagle.training.objective import Objective
+from wagle.training.options import TrainingOptions
 from wagle.training.shards import Shards
 
 
@@ -55,12 +57,13 @@ def reference_losses(
 
 
 def make_reference(
-    model, data, objective: Objective, options, load: Callable[[], torch.nn.Module]
+    model,
+    data: TrainingData,
+    objective: Objective,
+    options: TrainingOptions,
+    load: Callable[[], torch.nn.Module],
 ) -> Reference:
-    """What `objective` needs of `model`, which is not trained yet.
-
-    data: TrainingData. options: TrainingOptions. load: makes the model again.
-    """
+    """What `objective` needs of `model`, which is not trained yet; `load` makes the model again."""
     settings = (data.pad_id, options.token_budget, options.autocast)
     losses = refusal_losses = second = None
     if "forget.reference" in objective.needs:

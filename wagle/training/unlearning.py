@@ -158,7 +158,7 @@ def unlearn(
     Raises WagleError when refusals are needed and missing, when too few of the selected weights
     moved, when a frozen weight moved by more than `decay_frozen` explains, and as fit() does.
     """
-    data = _encode(tokenizer, rows, objective, encoding, options.seed)
+    data = training_data(tokenizer, rows, objective, encoding, options.seed)
     precision = weight_precision(options.precision)
     reference = make_reference(
         model, data, objective, options, lambda: shards.load(checkpoint, precision)
@@ -210,7 +210,7 @@ def unlearn(
     return Unlearned(model, record)
 
 
-def _encode(
+def training_data(
     tokenizer, rows: UnlearningRows, objective: Objective, encoding: dict, seed: int
 ) -> TrainingData:
     """Token ids of the rows; refusals replace forget answers, or stand beside them, as asked."""
