@@ -4,6 +4,7 @@ Standard library only. Modules are read, not imported, because their imports may
 """
 
 from wagle.runtime import identity
+from wagle.runtime.handover import PACKAGE
 
 OBJECTIVE_NEEDS = (
     "forget.logits",
@@ -23,6 +24,11 @@ OBJECTIVE_NEEDS = (
     "draw",
 )
 """What an objective's `NEEDS` may name; docs/extending.md says what each gives."""
+
+
+def known(folder: str) -> list[str]:
+    """Names of this project's own modules in `scores` or `objectives`."""
+    return sorted(path.stem for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__")
 
 
 def score_module(selection: str, options: dict) -> str:
