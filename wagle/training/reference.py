@@ -1,8 +1,8 @@
 """The model before unlearning, as far as an objective reads it.
 
 Losses of the forget rows are computed once, before training, and need no second model. Logits and
-hidden states are too many to store: the model of the same checkpoint stays beside the trained one,
-frozen, and passes each batch (its weights, and a forward pass a step).
+hidden states are too many to store: a second model stays beside the trained one, frozen, and passes
+each batch. It costs its weights, and a forward pass a step.
 
 Left out: taking LoRA's base weights as that model, which would spare the second copy.
 """

@@ -161,7 +161,7 @@ def unlearn(
     data = training_data(tokenizer, rows, objective, encoding, options.seed)
     precision = weight_precision(options.precision)
     reference = make_reference(
-        model, data, objective, options, lambda: shards.load(checkpoint, precision)
+        model, data, objective, options, lambda: shards.again(model, checkpoint, precision)
     )
     fit_options = options
     if adapters is not None:
