@@ -94,7 +94,7 @@ def changed(path, value):
         (
             "methods.mine",
             {"lr": 1.0, "epochs": 1, "weight_decay": 0.0, "ratio": 0.5},
-            r"methods: unknown name 'mine'.*one of graddiff, npo, po.*methods\.mine\.module",
+            r"methods: unknown name 'mine'.*one of ceu, dpo, .*npo.*methods\.mine\.module",
         ),
         ("selections.mine", {}, r"selections: unknown name 'mine'.*selections\.mine\.module"),
         ("selections.wagle", {}, "selections.wagle has no gamma"),
