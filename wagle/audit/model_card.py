@@ -81,7 +81,7 @@ sha256 of the record of every job behind this model:
 {records}
 
 sha256 of the files as the pipeline wrote them. config.json and tokenizer_config.json have the
-older keys besides here:
+older keys besides here. The weights of some families, such as Mixtral, have other names here:
 
 {files}
 """
