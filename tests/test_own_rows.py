@@ -121,7 +121,7 @@ def test_plain_texts_are_scored_whole_and_continued(model, tokenizer):
     first, second = generation.answer_all(model, tokenizer, splits, **options)
     assert (first["question"], first["answer"]) == (parts.beginning, parts.rest)
     [alone] = generation.continuations(
-        model, tokenizer, [parts.prompt], max_new_tokens=4, token_budget=1
+        model, tokenizer, [parts.prompt], template=TEMPLATE, max_new_tokens=4, token_budget=1
     )
     assert first["generated"] == alone and second["answer"] == "Ivor."
     assert "text" not in first

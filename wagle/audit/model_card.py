@@ -18,6 +18,7 @@ from wagle.audit.check import PROBLEMS, audit_folder
 from wagle.audit.record_graph import Record, ancestors, load_records
 from wagle.errors import WagleError
 from wagle.experiment.cells import Cell
+from wagle.model.portable import make_portable
 from wagle.runtime.files import LARGE_LIMIT, read_json
 
 CARD = """---
@@ -48,6 +49,11 @@ Unlearning:
 
 {params}
 
+## Loading
+
+transformers {least} or newer loads this folder as this model. config.json and
+tokenizer_config.json have the keys of release 5 and those of earlier ones.
+
 ## Numbers
 {metrics}
 
@@ -75,7 +81,8 @@ sha256 of the record of every job behind this model:
 |---|---|
 {records}
 
-sha256 of the files:
+sha256 of the files as the pipeline wrote them. config.json and tokenizer_config.json have the
+older keys besides here:
 
 {files}
 """
@@ -93,12 +100,14 @@ def render_card(
     metrics: dict,
     licence: str,
     experiment: str,
+    least: str,
     point: Mapping | None = None,
 ) -> str:
     """The README.md of an exported cell.
 
     `metrics` are the cell's own, by protocol and name. `records` must hold the cell's unlearning
-    job. `point` is the picked point of a tuned cell (docs/tuning.md).
+    job. `least` is the oldest release of transformers that loads the folder as this model. `point`
+    is the picked point of a tuned cell (docs/tuning.md).
     """
     path = f"unlearned/{cell.id}/manifest.json"
     unlearned, behind = records[path], [records[source] for source in ancestors(records, path)]
@@ -114,6 +123,7 @@ def render_card(
         cell=cell.id,
         about=_lines("| {} | {} |", [(key, value) for key, value in about if value is not None]),
         base_model=_base_model(behind),
+        least=least,
         data=_lines("- {}: `{}`", _data(behind)),
         params=_lines("- {}: `{}`", params),
         metrics="\n".join(_metric_table(protocol, metrics[protocol]) for protocol in metrics),
@@ -202,8 +212,9 @@ def export_model(results: str | Path, name: str, target: str | Path, licence: st
     with tempfile.TemporaryDirectory(prefix="export-", dir=target.parent) as scratch:
         copy = Path(scratch) / "model"
         shutil.copytree(checkpoint, copy, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
+        least = make_portable(copy)
         point = read_json(root / f"tuning/picks/{cell.group}/point.json") if cell.tuned else None
-        card = render_card(cell, records, metrics, licence, root.resolve().name, point)
+        card = render_card(cell, records, metrics, licence, root.resolve().name, least, point)
         (copy / "README.md").write_text(card, encoding="utf-8")
         copy.rename(target)
     return target

@@ -23,6 +23,8 @@ COMMANDS = (
     "paired",
     "validate",
     "plan",
+    "evaluate",
+    "inspect",
     "harness",
     "audit",
     "compare",

@@ -10,13 +10,12 @@ both have ended, however they ended. Left out: several methods or seeds, which a
 """
 
 import argparse
-import contextlib
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+
+from wagle.cli.workflow import locked, snakemake
 
 HELP = "make a model forget your own rows: one command, no config"
 EXPERIMENT = "own"
@@ -54,45 +53,29 @@ def run(options) -> int:
     from wagle.experiment import new_file
     from wagle.runtime.handover import workflow_folder
 
-    workflow = workflow_folder()
+    workflow_folder()  # without one this ends before anything is written
     block = new_file.model_block(options.model)
     size = new_file.model_size(block)
     if options.lr and options.lrs:
         raise WagleError("--lr and --lrs", "one of the two: a rate, or rates to search")
     out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    with _lock(out) as lock:
+    with locked(out) as lock:
         files = _copy_data(options, out / "data")
         counts = _check_data(files, out / "data")
         config = _write_experiment(options, out, block, size, files, counts)
         print(_plan(options, config, counts))
-        code = _snakemake(workflow, out, config, lock)
+        resources = config["resources"]
+        code = snakemake(
+            out,
+            out / "experiment.yaml",
+            resources["threads"],
+            lock,
+            gpus=1 if resources["gpu"] else 0,
+        )
         if code:
             print("It stopped. The same command continues where it was.", file=sys.stderr)
             return code
         return _finish(options, out, config, counts)
-
-
-@contextlib.contextmanager
-def _lock(out: Path) -> Iterator[int]:
-    """Hold the folder's lock; yields its file descriptor.
-
-    Raises WagleError where another run holds it.
-    """
-    import fcntl
-
-    from wagle.errors import WagleError
-
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise WagleError(
-                f"another wagle unlearn runs in {out}",
-                "one at a time",
-                "wait, or name another --out",
-            ) from None
-        yield file.fileno()
 
 
 def _copy_data(options, folder: Path) -> dict[str, str]:
@@ -205,26 +188,6 @@ def _plan(options, config: dict, counts: dict) -> str:
         f"{options.method} on the weights of {options.selection}; {search}\n"
         f"Everything goes to {options.out}. Interrupted, the same command continues."
     )
-
-
-def _snakemake(workflow: Path, out: Path, config: dict, lock: int) -> int:
-    """Run the workflow on the experiment in `out`; returns its exit code."""
-    threads = config["resources"]["threads"]
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow / "Snakefile")]
-    command += ["--workflow-profile", str(workflow / "profiles" / "default")]
-    command += ["--directory", str(out), "--configfile", str(out / "experiment.yaml")]
-    # The folder's own lock takes the place of Snakemake's, which a killed run leaves behind.
-    command += ["--cores", str(threads), "--nolock"]
-    if config["resources"]["gpu"]:
-        command += ["--resources", "gpu=1"]
-    paths = [str(workflow), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    process = subprocess.Popen(command, env=environment, pass_fds=[lock])
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # the terminal sent it to Snakemake too, which ends its jobs
-            continue
 
 
 def _finish(options, out: Path, config: dict, counts: dict) -> int:

@@ -3,7 +3,7 @@
 Prompts are left-padded and sorted by length; a batch stops when every row of it has ended.
 
 Notable: settings that a checkpoint brings with it, such as a repetition penalty, are put aside.
-Only its end-of-sequence tokens count, beside the tokenizer's own.
+Only its end-of-sequence tokens count, beside the tokenizer's own and a chat's end of turn.
 Left out: sampling. Greedy decoding makes an answer a function of model and prompt alone.
 """
 
@@ -14,20 +14,21 @@ import torch
 
 from wagle.data.batching import by_length, collate_left
 from wagle.data.encoding import halves
-from wagle.data.prompts import encode_prompt
+from wagle.data.prompts import encode_prompt, stop_tokens
+from wagle.evaluation.progress import Answers
 
 SCORED_ONLY = ("holdout", "general")  # splits whose rows are scored and not answered
 
 
-def end_tokens(model, tokenizer) -> list[int]:
+def end_tokens(model, tokenizer, template: str) -> list[int]:
     """Ids that end an answer.
 
-    The tokenizer's EOS, then those of the model's generation settings.
+    Those of tokenizer and template, then those of the model's generation settings.
     """
     settings = getattr(model, "generation_config", None)
     ids = getattr(settings, "eos_token_id", None)
     ids = ids if isinstance(ids, (list, tuple)) else [] if ids is None else [ids]
-    return list(dict.fromkeys([tokenizer.eos_token_id, *ids]))
+    return list(dict.fromkeys([*stop_tokens(tokenizer, template), *ids]))
 
 
 @contextlib.contextmanager
@@ -68,6 +69,7 @@ def answers(
         model,
         tokenizer,
         prompts,
+        template=template,
         max_new_tokens=max_new_tokens,
         token_budget=token_budget,
         max_total=max_total,
@@ -80,15 +82,25 @@ def continuations(
     tokenizer,
     prompts: list[tuple[int, ...]],
     *,
+    template: str,
     max_new_tokens: int,
     token_budget: int,
     max_total: int | None = None,
+    saved: Answers | None = None,
 ) -> list[str]:
-    """What follows each of `prompts`, which are token ids; otherwise as answers()."""
+    """What follows each of `prompts`, which are token ids; otherwise as answers().
+
+    template: says which tokens end an answer. saved: answers of a stopped run, to which each
+    finished batch is added.
+    """
     unique = list(dict.fromkeys(prompts))
     budget = 1 if max_total else token_budget
-    ends, pad, decoded = end_tokens(model, tokenizer), tokenizer.pad_token_id, {}
+    ends, pad, decoded = end_tokens(model, tokenizer, template), tokenizer.pad_token_id, {}
+    known = saved.read() if saved else {}
     for batch in by_length([len(prompt) + max_new_tokens for prompt in unique], budget):
+        if all(unique[i] in known for i in batch):
+            decoded |= {unique[i]: known[unique[i]] for i in batch}
+            continue
         ids, attention = collate_left([unique[i] for i in batch], pad, model.device)
         new = max_new_tokens if max_total is None else max(1, max_total - ids.shape[1])
         with _greedy(model, ends, pad):
@@ -96,6 +108,8 @@ def continuations(
         for i, row in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):
             length = next((n for n, token in enumerate(row) if token in ends), len(row))
             decoded[unique[i]] = tokenizer.decode(row[:length], skip_special_tokens=True).strip()
+        if saved:
+            saved.add({unique[i]: decoded[unique[i]] for i in batch})
     return [decoded[prompt] for prompt in prompts]
 
 
@@ -112,7 +126,7 @@ def answer_all(
     """tasks() with the model's answer to each, `generated`.
 
     Of a raw text the model continues the first half, and the reference is what follows there.
-    `decoding` is token_budget and max_total of answers().
+    `decoding` is token_budget, max_total and saved of continuations().
     """
     entries = tasks(splits)
     prompts = []
@@ -123,7 +137,9 @@ def answer_all(
             prompts.append(parts.prompt)
         else:
             prompts.append(encode_prompt(tokenizer, template, entry["question"]))
-    texts = continuations(model, tokenizer, prompts, max_new_tokens=max_new_tokens, **decoding)
+    texts = continuations(
+        model, tokenizer, prompts, template=template, max_new_tokens=max_new_tokens, **decoding
+    )
     return [entry | {"generated": text} for entry, text in zip(entries, texts, strict=True)]
 
 

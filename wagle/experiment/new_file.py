@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wagle.errors import WagleError
+from wagle.experiment import model_folders
 from wagle.runtime import assets
 
 TASKS = {
@@ -204,14 +205,5 @@ def _weights_in(path: Path) -> int:
 
 def template_of(block: Mapping) -> str:
     """`chat` for a folder whose tokenizer has a chat template, else a plain question and answer."""
-    folder = Path(block.get("path", ""))
-    if block["source"] != "path":
-        return QUESTION
-    if (folder / "chat_template.jinja").is_file():
-        return "chat"
-    settings = folder / "tokenizer_config.json"
-    try:
-        known = settings.is_file() and json.loads(settings.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WagleError(f"{settings} is not JSON: {error}") from None
-    return "chat" if known and known.get("chat_template") else QUESTION
+    chat = block["source"] == "path" and model_folders.has_chat_template(block["path"])
+    return "chat" if chat else QUESTION

@@ -66,6 +66,17 @@ USABLE = 0.95  # share of a GPU's memory that a stage may fill
 START_SECONDS = 30  # a job's start and the loading of a 7B checkpoint from a local disk
 BYTES = {"fp32": 4, "bf16": 2, "bf16-stochastic": 2, "bf16-kahan": 2}  # a weight
 MOMENTS = {"fp32": 8, "bf16": 4, "bf16-stochastic": 4, "bf16-kahan": 6}  # moments and compensation
+FINETUNING_BYTES = 16  # a weight, its gradient and two moments in fp32
+
+
+def gradient_bytes(precision: str) -> int:
+    """Bytes of a weight and its gradient, which is summed in fp32."""
+    return BYTES[precision] + 4
+
+
+def unlearning_bytes(policy: str) -> int:
+    """Bytes of a weight, its gradient, its moments and its place in the mask."""
+    return 2 * BYTES[policy] + MOMENTS[policy] + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +173,7 @@ def _finetuning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     trained_tokens = n_rows * options["epochs"] * tokens
     gpus = 1 if options.get("adapters") else max(1, training_gpus(config))
     batch = min(options["token_budget"], options["batch_size"] * tokens / gpus)
-    memory = n * 16 / gpus + _batch(model, batch, options["autocast"], "fp32", False)
+    memory = n * FINETUNING_BYTES / gpus + _batch(model, batch, options["autocast"], "fp32", False)
     memory += _copies(model, gpus, options["autocast"], "fp32", False)
     stage = Stage(
         name="finetune",
@@ -189,7 +200,7 @@ def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
     checkpointed = attribution.get("activation_checkpointing", False)
     precision = attribution["precision"]
     batch = min(attribution["token_budget"], forget_tokens)
-    weights = n * (BYTES[precision] + 4)  # the model, and its gradient in fp32
+    weights = n * gradient_bytes(precision)
     return Stage(
         name="gradients",
         n_jobs=len(folders),
@@ -230,8 +241,7 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
         counts = [_steps(training, forget) for training in chosen]
         batch = 2 * max(training["batch_size"] for training in chosen) * tokens
         batch_on_gpu = min(unlearning["token_budget"], batch / gpus)
-        bytes_per_weight = 2 * BYTES[policy] + MOMENTS[policy] + 1  # weight, gradient, mask
-        memory = n * bytes_per_weight / gpus
+        memory = n * unlearning_bytes(policy) / gpus
         memory += _batch(model, batch_on_gpu, autocast, policy, checkpointed)
         memory += _copies(model, gpus, autocast, policy, checkpointed)
         stage = Stage(

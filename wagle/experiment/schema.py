@@ -67,7 +67,8 @@ class Experiment(Block):
     )
     template: str = key(
         "Text around a question and its answer: {question}, and {answer} at the very end. `chat`"
-        " takes the tokenizer's own.",
+        " takes the tokenizer's own, and `chat: <system message>` begins each conversation with"
+        " that message (docs/data.md).",
         ENCODING,
     )
     max_length: Annotated[int, Field(ge=8)] = key(

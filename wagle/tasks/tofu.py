@@ -45,6 +45,7 @@ TASK = Task(
     best=("UE Avg", "UT Avg", "model utility"),
     lower_is_better=("extraction strength", DEGENERATE),
     beside=("KS", "extraction strength", DEGENERATE),
+    optional=("forget quality", "privleak"),  # they compare with the retrained model
 )
 
 
@@ -57,5 +58,6 @@ def metrics(logs: dict, protocol: str) -> dict[str, dict]:
         for entry in logs["generations"]
         if entry["split"] in UTILITY_SPLITS and entry["asked"] == "original"
     ]
-    result = protocols.evaluate(protocol, logs["scores"], logs["generations"], logs["reference"])
+    reference = logs.get("reference")
+    result = protocols.evaluate(protocol, logs["scores"], logs["generations"], reference)
     return result | {DEGENERATE: degeneration.metric(kept)}

@@ -11,6 +11,7 @@ import torch
 
 from wagle.data.rows import read_rows, spread, write_rows
 from wagle.evaluation import generation, scoring
+from wagle.evaluation.progress import Progress
 from wagle.model import checkpoints, embedding, tensors
 from wagle.runtime.job import recorded
 
@@ -25,18 +26,16 @@ with recorded(snakemake) as outputs:
     model = checkpoints.load(snakemake.input.model, scoring_options.pop("precision"))
     tokenizer = checkpoints.load_tokenizer(snakemake.input.model)
     checkpoints.check_pair(model, tokenizer)
-    log = scoring.score(
-        model,
-        tokenizer,
-        splits,
-        template=template,
-        max_length=params["max_length"],
-        **scoring_options,
-    )
-    scoring.write_log(outputs.tokens, log, template)
-    entries = generation.answer_all(
-        model, tokenizer, splits, template=template, max_length=params["max_length"], **decoding
-    )
+    options = {"template": template, "max_length": params["max_length"]}
+    saved = Progress(outputs.resume, outputs.identity)
+
+    def score(path):
+        log = scoring.score(model, tokenizer, splits, **options, **scoring_options)
+        scoring.write_log(path, log, template)
+
+    saved.scoring_log(outputs.tokens, score)
+    decoding["saved"] = saved.answers
+    entries = generation.answer_all(model, tokenizer, splits, **options, **decoding)
     if "candidates" in dict(snakemake.input.items()):
         _, vectors = next(tensors.stream(snakemake.input.candidates, ["vectors"]))
         embedder = embedding.load(snakemake.input.embedder)
