@@ -110,7 +110,7 @@ def test_faults_are_one_line_before_any_work(files, tmp_path, capsys):
 def written(files, monkeypatch, *more):
     """The experiment that the command writes; nothing runs."""
     stopped = 3
-    monkeypatch.setattr(unlearn, "_snakemake", lambda *arguments: stopped)
+    monkeypatch.setattr(unlearn, "snakemake", lambda *arguments, **options: stopped)
     assert main(command(files, *more)) == stopped
     return config.load(files / "out/experiment.yaml")
 
@@ -127,9 +127,9 @@ def test_the_search_is_judged_on_rows_of_its_own_where_there_are_enough(files, m
 
 
 def test_one_run_at_a_time(files, capsys):
-    with unlearn._lock(files / "out"):
+    with unlearn.locked(files / "out"):
         assert main(command(files)) == 1
-    assert "another wagle unlearn" in capsys.readouterr().err
+    assert "another command runs in" in capsys.readouterr().err
 
 
 def test_the_search_as_it_is_shown(files, monkeypatch, tmp_path):
