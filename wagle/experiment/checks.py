@@ -325,7 +325,9 @@ def _check_tuning(config: dict, task: Task, name: str) -> None:
         if constraint["of"] == "retrained" and "retrained" not in config["models"]:
             raise WagleError(f"{where}.rule compares with retrained", "a models.retrained")
     if "rows" in tuning and not task.scoring_log:
-        raise WagleError(f"{where}.rows is given, but the task is {config['task']}", "task tofu")
+        raise WagleError(
+            f"{where}.rows is given, but the task is {config['task']}", "task tofu or custom"
+        )
     for key, options in config["selections"].items():
         if "lr" in options:
             raise WagleError(
