@@ -18,7 +18,8 @@ from wagle.attribution.row_gradients import row_moments
 from wagle.data.prompts import Encoded
 from wagle.errors import WagleError
 from wagle.model import tensors
-from wagle.model.losses import answer_logits, answer_loss
+from wagle.model.losses import answer_loss
+from wagle.model.outputs import row_outputs
 
 PAD, VOCABULARY = 2, 11
 ROWS = [
@@ -68,7 +69,7 @@ def exact(network):
         ]
     gauss_newton = torch.zeros(len(rows), dtype=torch.float64)
     for row in ROWS:
-        logits, _, _ = answer_logits(network, [row], PAD)
+        logits = row_outputs(network, [row], PAD, logits=True).logits
         for log_probabilities in logits.log_softmax(1):
             for log_probability in log_probabilities:
                 g = torch.autograd.grad(log_probability, weights, retain_graph=True)
@@ -139,7 +140,8 @@ def test_fisher_is_gauss_newton_where_the_model_wrote_one_token_answers(network)
     """In the mean over the answers, and at the root of the number of rows."""
     generator = torch.Generator().manual_seed(1)
     prompt = (0, 5, 3)
-    [logits] = answer_logits(network, [Encoded((*prompt, 1), 3, True)], PAD).logits
+    row = Encoded((*prompt, 1), 3, True)
+    [logits] = row_outputs(network, [row], PAD, logits=True).logits
     weights = list(network.parameters())
     truth = torch.zeros(sum(p.numel() for p in weights), dtype=torch.float64)
     for log_probability in logits.log_softmax(0):

@@ -20,7 +20,7 @@ from wagle.attribution.gradients import moving_gradients_into
 from wagle.data.batching import by_length
 from wagle.errors import WagleError
 from wagle.model.checkpointing import checkpointed
-from wagle.model.losses import answer_logits
+from wagle.model.outputs import row_outputs
 
 
 def diagonal(loss, *, draws=1):
@@ -57,8 +57,8 @@ def _sampled_gradient(loss):
     with moving_gradients_into(sums, loss.model), checkpointing:
         for batch in by_length(lengths, loss.token_budget):
             rows = [loss.rows[i] for i in batch]
-            logits, _, positions = answer_logits(loss.model, rows, loss.pad_id)
-            tokens = positions.sum(1).tolist()
+            outputs = row_outputs(loss.model, rows, loss.pad_id, logits=True)
+            logits, tokens = outputs.logits, outputs.tokens.tolist()
             places = [uniform[i][:n] for i, n in zip(batch, tokens, strict=True)]
             labels = _draw(logits.detach(), torch.cat(places).to(logits.device))
             weights = torch.cat(

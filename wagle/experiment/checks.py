@@ -14,18 +14,15 @@ from collections.abc import Iterable
 from wagle.data.prompts import check_template
 from wagle.errors import WagleError
 from wagle.experiment import figures, grid, official, plugins
-from wagle.experiment.cells import AUTO, WITHOUT_SCORE
+from wagle.experiment.cells import WITHOUT_SCORE
 from wagle.experiment.model_modules import modules_on_disk
-from wagle.experiment.plugins import (
-    BUDGET_FORMS,
-    budget_module,
-    curvature_module,
-    objective_module,
-    score_module,
-)
+from wagle.experiment.objective_checks import check_objective
+from wagle.experiment.plugins import objective_module, reads_refusals, score_module
+from wagle.experiment.selection_checks import check_budget, check_curvature
 from wagle.experiment.settings import blocks, settings_of
 from wagle.experiment.splits import split_entries
 from wagle.experiment.tasks import Task, task_of
+from wagle.experiment.unknown_names import check_known, raise_unknown
 from wagle.runtime import identity
 
 
@@ -40,7 +37,7 @@ def check_references(config: dict, name: str) -> None:
     _check_book(config, name)
     _check_split_sources(config, name)
     _check_lora_modules(config, name)
-    _check_figures(config, name)
+    _check_figures(config, task, name)
     if "tuning" in config:
         _check_tuning(config, task, name)
     _check_keep(config, name)
@@ -53,79 +50,16 @@ def _check_selections(config: dict, name: str) -> None:
         _check_module(f"{name}: selections", selection, options, "scores", WITHOUT_SCORE)
         keywords = identity.keyword_options(score_module(selection, options), "score")
         where = f"{name}: selections.{selection}"
-        _check_known(f"{where}.options", options.get("options", {}), {"gamma", *keywords})
+        check_known(f"{where}.options", options.get("options", {}), {"gamma", *keywords})
         rowwise = identity.constant(score_module(selection, options), "SELECT") == "rows"
         if options.get("matched") and not rowwise:
             raise WagleError(
                 f"{where}.matched is true, but its score is not row-wise", "SELECT = 'rows'"
             )
-        _check_curvature(config, selection, name)
-        _check_budget(options, where)
+        check_curvature(config, selection, name)
+        check_budget(options, where)
         if "gamma" in keywords and "gamma" not in options:
             raise WagleError(f"{where} has no gamma", "a number, such as 1.0e-6 (paper, TOFU)")
-
-
-def _check_curvature(config: dict, selection: str, name: str) -> None:
-    """A score that reads a curvature has an estimator, whose module and options exist."""
-    options, where = config["selections"][selection], f"{name}: selections.{selection}"
-    known = config.get("curvatures", {})
-    for key, entry in known.items():
-        keywords = identity.keyword_options(curvature_module(key, entry), "diagonal")
-        _check_known(f"{name}: curvatures.{key}.options", entry.get("options", {}), keywords)
-    own = identity.constant(score_module(selection, options), "NEEDS", ())
-    reads = "curvature" in own
-    if reads != ("curvature" in options):
-        raise WagleError(
-            f"{where} has {'no' if reads else 'a'} curvature, and its score reads "
-            f"{'one' if reads else 'none'}",
-            "curvature: a name of `curvatures`" if reads else "no key curvature",
-        )
-    if "curvature_per" in options and not reads:
-        raise WagleError(f"{where}.curvature_per, but its score reads no curvature", "no such key")
-    if reads:
-        key = options["curvature"]
-        module = curvature_module(key, known.get(key, {}))
-        if key not in known and identity.module_file(module) is None:
-            _raise_unknown(f"{where}.curvature", key, known)
-        given = known.get(key, {}).get("options", {})
-        if missing := set(identity.required_options(module, "diagonal")) - given.keys():
-            raise WagleError(
-                f"{where}.curvature is {key}, which has no {', '.join(sorted(missing))}",
-                f"curvatures.{key}.options",
-            )
-    if options.get("gamma") == AUTO:
-        if {"forget", "retain"} - set(own) or "curvature" in own:
-            raise WagleError(f"{where}.gamma is auto, but its score is not WAGLE's", "a number")
-        if known.get(grid.AUTO_ESTIMATOR, {}).get("module"):
-            raise WagleError(
-                f"{name}: curvatures.{grid.AUTO_ESTIMATOR} has a module, and gamma: auto reads it",
-                "another name for that module",
-            )
-    if "base" in own and config["models"]["target"]["source"] != "finetune":
-        raise WagleError(
-            f"{where} compares with the base model, and models.target is not fine-tuned here",
-            "models.target with source finetune",
-        )
-
-
-def _check_budget(options: dict, where: str) -> None:
-    """A selection's budget rule exists and knows its options."""
-    budget = options.get("budget")
-    if budget is None:
-        return
-    if options.get("matched"):
-        raise WagleError(f"{where} has a budget and is matched", "one of the two")
-    module = budget_module(budget)
-    if "rule" in budget and identity.module_file(module) is None:
-        _raise_unknown(f"{where}.budget.rule", budget["rule"], plugins.known("budgets"))
-    forms = [form for form in BUDGET_FORMS if identity.defines(module, form)]
-    if len(forms) != 1:
-        raise WagleError(
-            f"{where}.budget: {module} has {len(forms)} of the functions {', '.join(BUDGET_FORMS)}",
-            "one of them (docs/extending.md)",
-        )
-    keywords = identity.keyword_options(module, forms[0])
-    _check_known(f"{where}.budget.options", budget.get("options", {}), keywords)
 
 
 def _check_module(where: str, name: str, options: dict, folder: str, others: Iterable[str]) -> None:
@@ -164,19 +98,21 @@ def _check_methods(config: dict, name: str) -> None:
         _check_module(f"{name}: methods", method, options, "objectives", ())
         module, where = objective_module(method, options), f"{name}: methods.{method}"
         keywords = identity.keyword_options(module, "loss")
-        _check_known(f"{where}.options", options.get("options", {}), keywords)
+        check_known(f"{where}.options", options.get("options", {}), keywords)
         for selection, override in options.get("overrides", {}).items():
             place = f"{where}.overrides.{selection}"
             if selection not in config["selections"]:
-                _raise_unknown(f"{where}.overrides", selection, config["selections"])
-            _check_known(f"{place}.options", override.get("options", {}), keywords)
+                raise_unknown(f"{where}.overrides", selection, config["selections"])
+            check_known(f"{place}.options", override.get("options", {}), keywords)
             unread = {"ratio", "forget_labels"} & override.keys()
             if selection in WITHOUT_SCORE and unread:
                 raise WagleError(
                     f"{place} has {', '.join(sorted(unread))}", "a selection that has a mask"
                 )
-        refuses = identity.constant(module, "FORGET_LABELS") == "refusal"
         chosen = [settings_of(config, method, selection) for selection in config["selections"]]
+        for each in chosen:
+            check_objective(config, module, each.options, where)
+        refuses = reads_refusals(module)
         refuses |= any(each.forget_labels == "refusal" for each in chosen)
         if refuses and "refusals" not in config["data"]["splits"]:
             raise WagleError(f"{where} needs refusal answers", "a split data.splits.refusals")
@@ -337,14 +273,14 @@ def _check_lora_modules(config: dict, name: str) -> None:
         for target in block["target_modules"]:
             if not any(f".{module}".endswith(f".{target}") for module in modules):
                 known = {module.rpartition(".")[2] for module in modules}
-                _raise_unknown(f"{name}: {where}.target_modules", target, known)
+                raise_unknown(f"{name}: {where}.target_modules", target, known)
 
 
-def _check_figures(config: dict, name: str) -> None:
+def _check_figures(config: dict, task: Task, name: str) -> None:
     blocks = {f"figures.{key}": options for key, options in config["figures"].items()}
     for key, options in config["figures"].items():
         if "module" not in options and key not in figures.known():
-            _raise_unknown(f"{name}: figures", key, figures.known())
+            raise_unknown(f"{name}: figures", key, figures.known())
         figures.load(key, options)
     for block in ("examples", "comparisons"):
         if block in config:
@@ -356,6 +292,10 @@ def _check_figures(config: dict, name: str) -> None:
                 raise WagleError(
                     f"{name}: {where}.{key} repeats a value: {options[key]}", "each value once"
                 )
+    if "methods" in config["figures"]:
+        metric = config["figures"]["methods"]["metric"]
+        known = [each for group in task.layouts["wagle"].values() for each in group]
+        check_known(f"{name}: figures.methods.metric", [metric], known)
     if "trade_off" in config["figures"] and "tuning" not in config:
         raise WagleError(f"{name}: figures.trade_off shows trials", "a block tuning")
     for figure in ("gamma_sweep", "curvature_sweep"):
@@ -384,14 +324,16 @@ def _check_tuning(config: dict, task: Task, name: str) -> None:
     metrics = [metric for group in task.layouts["wagle"].values() for metric in group]
     for metric in (rule["maximise"], *rule["subject_to"]):
         if metric not in metrics:
-            _raise_unknown(f"{where}.rule", metric, metrics)
+            raise_unknown(f"{where}.rule", metric, metrics)
         if metric in task.lower_is_better:
             raise WagleError(f"{where}.rule names {metric}, which is better when it is lower")
     for constraint in rule["subject_to"].values():
         if constraint["of"] == "retrained" and "retrained" not in config["models"]:
             raise WagleError(f"{where}.rule compares with retrained", "a models.retrained")
     if "rows" in tuning and not task.scoring_log:
-        raise WagleError(f"{where}.rows is given, but the task is {config['task']}", "task tofu")
+        raise WagleError(
+            f"{where}.rows is given, but the task is {config['task']}", "task tofu or custom"
+        )
     for key, options in config["selections"].items():
         if "lr" in options:
             raise WagleError(
@@ -422,22 +364,8 @@ def _check_figure_names(config: dict, where: str, options: dict) -> None:
         names = options.get(key, [])
         for value in [names] if isinstance(names, str) else names:
             if value not in config[group]:
-                _raise_unknown(f"{where}.{key}", value, config[group])
+                raise_unknown(f"{where}.{key}", value, config[group])
             shows_masks = "ratio" in options or "ratios" in options
             shows_masks |= key in ("estimators", "budgets")
             if value in WITHOUT_SCORE and shows_masks:
                 raise WagleError(f"{where}.{key} names {value!r}", "a selection that has a mask")
-
-
-def _check_known(where: str, options: dict, known: Iterable[str]) -> None:
-    for key in options:
-        if key not in known:
-            _raise_unknown(where, key, known)
-
-
-def _raise_unknown(where: str, name: str, known: Iterable[str]) -> None:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise WagleError(
-        f"{where}: unknown name {name!r}{hint}", f"one of {', '.join(sorted(known)) or 'none'}"
-    )

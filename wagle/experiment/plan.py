@@ -19,66 +19,27 @@ from wagle.experiment.cells import Cell
 from wagle.experiment.config import training_gpus
 from wagle.experiment.draws import ROW_STATISTICS
 from wagle.experiment.model_shape import Shape, shape
-from wagle.experiment.plugins import curvature_module
+from wagle.experiment.plan_assumptions import (
+    ASSUMED_ROWS,
+    BYTES,
+    FINETUNING_BYTES,
+    GPUS,
+    START_SECONDS,
+    TEXTS,
+    TOFU_ROWS,
+    USABLE,
+    Gpu,
+    gradient_bytes,
+    unlearning_bytes,
+)
+from wagle.experiment.plugins import (
+    curvature_module,
+    has_reference_model,
+    objective_module,
+    objective_needs,
+)
 from wagle.experiment.settings import settings_of
 from wagle.experiment.splits import split_entries
-
-
-class Gpu(NamedTuple):
-    """An accelerator, as its vendor's data sheet describes it."""
-
-    name: str
-    memory: float  # bytes
-    flops: float  # dense bf16 a second
-    bandwidth: float  # bytes a second
-
-
-# vendors' data sheets
-GPUS = (
-    Gpu("A100 80 GB", 80e9, 312e12, 2.0e12),
-    Gpu("H100 80 GB", 80e9, 989e12, 3.35e12),
-    Gpu("H200 141 GB", 141e9, 989e12, 4.8e12),
-)
-TOFU_ROWS = {
-    "full": 4000,
-    "forget01": 40,
-    "forget05": 200,
-    "forget10": 400,
-    "forget01_perturbed": 40,
-    "forget05_perturbed": 200,
-    "forget10_perturbed": 400,
-    "holdout01": 40,
-    "holdout05": 200,
-    "holdout10": 400,
-    "retain90": 3600,
-    "retain95": 3800,
-    "retain99": 3960,
-    "retain_perturbed": 400,
-    "real_authors_perturbed": 100,
-    "world_facts_perturbed": 117,
-}
-TEXTS = {  # scored texts a row
-    "forget_perturbed": 13,
-    "retain_perturbed": 13,
-    "real_authors": 4,
-    "world_facts": 4,
-}
-ASSUMED_ROWS = 1000  # of a split whose size is unknown
-USABLE = 0.95  # share of a GPU's memory that a stage may fill
-START_SECONDS = 30  # a job's start and the loading of a 7B checkpoint from a local disk
-BYTES = {"fp32": 4, "bf16": 2, "bf16-stochastic": 2, "bf16-kahan": 2}  # a weight
-MOMENTS = {"fp32": 8, "bf16": 4, "bf16-stochastic": 4, "bf16-kahan": 6}  # moments and compensation
-FINETUNING_BYTES = 16  # a weight, its gradient and two moments in fp32
-
-
-def gradient_bytes(precision: str) -> int:
-    """Bytes of a weight and its gradient, which is summed in fp32."""
-    return BYTES[precision] + 4
-
-
-def unlearning_bytes(policy: str) -> int:
-    """Bytes of a weight, its gradient, its moments and its place in the mask."""
-    return 2 * BYTES[policy] + MOMENTS[policy] + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,16 +250,21 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
         unlearning["autocast"],
     )
     trainings: dict[str, list[dict]] = {}  # of each cell, by precision
+    further: dict[str, int] = {}  # most copies of the weights that an objective keeps beside
     for cell in _all_runs(config):
         if cell.seed is not None:
             training = settings_of(config, cell.method, cell.selection).training
-            trainings.setdefault(training["precision"], []).append(training)
+            policy = training["precision"]
+            trainings.setdefault(policy, []).append(training)
+            copies = _copies_of_weights(config, cell.method)
+            further[policy] = max(further.get(policy, 0), copies)
     result = []
     for policy, chosen in sorted(trainings.items()):
         counts = [_steps(training, forget) for training in chosen]
         batch = 2 * max(training["batch_size"] for training in chosen) * tokens
         batch_on_gpu = min(unlearning["token_budget"], batch / gpus)
-        memory = n * unlearning_bytes(policy) / gpus
+        bytes_per_weight = unlearning_bytes(policy) + further[policy] * BYTES[policy]
+        memory = n * bytes_per_weight / gpus
         memory += _batch(model, batch_on_gpu, autocast, policy, checkpointed)
         memory += _copies(model, gpus, autocast, policy, checkpointed)
         stage = Stage(
@@ -312,6 +278,12 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
         )
         result.append(stage)
     return result
+
+
+def _copies_of_weights(config: dict, method: str) -> int:
+    """Copies that a method's objective keeps: the model before unlearning, the weights for SAM."""
+    needs = objective_needs(objective_module(method, config["methods"][method]))
+    return has_reference_model(needs) + ("second_pass" in needs)
 
 
 def _batch(model: Shape, tokens: float, autocast: str, precision: str, checkpointed: bool) -> float:

@@ -29,7 +29,8 @@ from wagle.runtime.files import write_json
 
 LEAST = "least_transformers_version"
 OLDEST = "4.45"  # the oldest release that is tested
-SINCE = {  # model type: release that brought it, from transformers' release notes
+# Model type: the first release whose wheel has its module. OLDEST stands for it and all before it.
+SINCE = {
     **dict.fromkeys(
         "falcon gemma gemma2 gpt2 gpt_neox gptj llama mamba mistral mixtral opt phi phi3 qwen2"
         " qwen2_moe stablelm".split(),

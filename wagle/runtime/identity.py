@@ -174,43 +174,47 @@ def keyword_options(module: str, function: str) -> tuple[str, ...]:
 
     They are the options that a config may set. Raises WagleError when there is no such function.
     """
-    return tuple(argument.arg for argument in _existing(module, function).args.kwonlyargs)
-
-
-def _existing(module: str, function: str) -> ast.FunctionDef:
-    found = _function(module, function)
-    if found is None:
-        raise WagleError(
-            f"{module_file(module)} defines no function {function!r}",
-            "the interface described in docs/extending.md",
-        )
-    return found
-
-
-def _function(module: str, name: str) -> ast.FunctionDef | None:
     path = module_file(module)
     if path is None:
         raise WagleError(
             f"module {module!r} was not found", "a file of this project or on PYTHONPATH"
         )
-    return next(
-        (n for n in _tree(path).body if isinstance(n, ast.FunctionDef) and n.name == name), None
+    return tuple(arg.arg for arg in _signature(path, function).kwonlyargs)
+
+
+def keyword_defaults(module: str, function: str) -> dict:
+    """Defaults of those keyword-only parameters that have one. An option without must be set.
+
+    Raises WagleError when there is no such function, or when a default is no literal.
+    """
+    path = module_file(module)
+    signature = _signature(path, function)
+    pairs = zip(signature.kwonlyargs, signature.kw_defaults, strict=True)
+    try:
+        return {arg.arg: ast.literal_eval(node) for arg, node in pairs if node is not None}
+    except ValueError:
+        raise WagleError(
+            f"{path}: an option of {function} has a default that is computed", "a literal value"
+        ) from None
+
+
+def _signature(path: Path, function: str) -> ast.arguments:
+    for node in _tree(path).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return node.args
+    raise WagleError(
+        f"{path} defines no function {function!r}", "the interface described in docs/extending.md"
     )
 
 
 def defines(module: str, function: str) -> bool:
     """Whether `module` defines `function`. Raises WagleError when there is no such module."""
-    return _function(module, function) is not None
-
-
-def required_options(module: str, function: str) -> tuple[str, ...]:
-    """Names of the keyword-only parameters of `function` that have no default.
-
-    Raises WagleError as keyword_options() does.
-    """
-    found = _existing(module, function)
-    pairs = zip(found.args.kwonlyargs, found.args.kw_defaults, strict=True)
-    return tuple(argument.arg for argument, default in pairs if default is None)
+    path = module_file(module)
+    if path is None:
+        raise WagleError(
+            f"module {module!r} was not found", "a file of this project or on PYTHONPATH"
+        )
+    return any(isinstance(n, ast.FunctionDef) and n.name == function for n in _tree(path).body)
 
 
 @functools.cache
