@@ -3,6 +3,7 @@
 Parameters are compared with real models, memory with what tensors take, times with each other.
 """
 
+import dataclasses
 import json
 
 import pytest
@@ -58,10 +59,9 @@ def test_a_checkpoint_of_ones_own_is_read_from_its_config(tied, tmp_path):
 def test_memory_is_weights_gradients_moments_and_mask():
     n = 6_738_415_616
     by_name = stages_by_name(PAPER)
-    # 17, and 2 for the copies that autocast makes
-    assert 19 * n < by_name["unlearn fp32"].gpu_memory < 19 * n + 10e9
-    without = PAPER | {"unlearning": PAPER["unlearning"] | {"autocast": "none"}}
-    assert 17 * n < stages_by_name(without)["unlearn fp32"].gpu_memory < 17 * n + 12e9
+    # The copies that autocast makes are gone before all gradients are there.
+    assert 17 * n < by_name["unlearn fp32"].gpu_memory < 17 * n + 1e9
+    assert 16 * n < by_name["finetune"].gpu_memory < 16 * n + 5e9
     assert by_name["gradients"].gpu_memory > 6 * n
     checkpointed = PAPER | {
         "attribution": PAPER["attribution"] | {"activation_checkpointing": True}
@@ -83,6 +83,18 @@ def test_several_gpus_divide_a_training_jobs_bytes_and_leave_fewer_for_others():
         plan.makespan(list(stages.values()), plan.GPUS[2], 4, 0.4, 1e9) for stages in (one, two)
     ]
     assert hours[0] < hours[1] < 2 * hours[0]
+
+
+def test_the_optimizers_bytes_take_time_of_their_own():
+    kahan = PAPER | {"unlearning": PAPER["unlearning"] | {"precision": "bf16-kahan"}}
+    stage, h100 = stages_by_name(kahan)["unlearn bf16-kahan"], plan.GPUS[1]
+    steps = stage.optimizer_traffic / (325 * 6_738_415_616)
+    assert 400 < steps < 500  # GradDiff's and PO's five epochs of 400 rows, NPO's 400 steps
+    without = dataclasses.replace(stage, optimizer_traffic=0)
+    seconds = [one.seconds(h100, 0.4, 1e9) for one in (stage, without)]
+    assert (seconds[0] - seconds[1]) / steps == pytest.approx(
+        325 * 6_738_415_616 / (0.4 * h100.bandwidth)
+    )
 
 
 def test_every_cell_has_its_jobs_and_more_gpus_take_less_time():

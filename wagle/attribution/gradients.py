@@ -88,21 +88,23 @@ def accumulate(
     batches = by_length([len(row) for row in rows], token_budget)
     if in_bf16:
         batches = [[i] for i in range(len(rows))]
-    loss_sum = 0.0
+    losses = []  # read once, for each reading waits for the GPU
     with _moving_gradients_into(sums, model), checkpointed(model, activation_checkpointing):
         for batch in batches:
             loss = answer_loss(model, [rows[i] for i in batch], pad_id).mean.sum()
             (loss * scale).backward()
-            loss_sum += float(loss.detach())
-    for name, gradient in sums.items():
-        if not torch.isfinite(gradient).all():
-            raise WagleError(
-                f"the gradient of {name} has NaN or Inf",
-                do="check the model's precision and the data rows",
-            )
-        if reduction == "mean":
+            losses.append(loss.detach())
+    finite = torch.stack([torch.isfinite(gradient).all() for gradient in sums.values()]).tolist()
+    if not all(finite):
+        name = next(name for name, is_finite in zip(sums, finite, strict=True) if not is_finite)
+        raise WagleError(
+            f"the gradient of {name} has NaN or Inf",
+            do="check the model's precision and the data rows",
+        )
+    if reduction == "mean":
+        for gradient in sums.values():
             gradient /= len(rows)
-    return Gradients(sums, loss_sum / len(rows))
+    return Gradients(sums, sum(torch.stack(losses).double().tolist()) / len(rows))
 
 
 @torch.no_grad()
@@ -115,7 +117,7 @@ def feature_norms(
     for every linear layer but the output head. Padding does not count.
     """
     sums: dict[str, torch.Tensor] = {}
-    attention_mask = None
+    attended = None  # positions in the flattened batch, counted on the CPU
     head = model.get_output_embeddings()
     layers = {
         n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head
@@ -123,7 +125,7 @@ def feature_norms(
 
     def make_hook(name):
         def add_squares(module, args):
-            x = args[0].float()[attention_mask.bool()]  # (tokens, in)
+            x = args[0].flatten(0, 1).index_select(0, attended).float()  # (tokens, in)
             sums[name] = sums.get(name, 0) + (x * x).sum(0)
 
         return add_squares
@@ -134,8 +136,13 @@ def feature_norms(
     ]
     try:
         for batch in by_length([len(row) for row in rows], token_budget):
-            ids, attention_mask, _ = collate([rows[i] for i in batch], pad_id, model.device)
-            model(input_ids=ids, attention_mask=attention_mask, use_cache=False)
+            padded = collate([rows[i] for i in batch], pad_id)
+            attended = padded.attention_mask.flatten().nonzero()[:, 0].to(model.device)
+            model(
+                input_ids=padded.ids.to(model.device),
+                attention_mask=padded.attention_mask.to(model.device),
+                use_cache=False,
+            )
     finally:
         for handle in handles:
             handle.remove()

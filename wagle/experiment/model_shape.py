@@ -31,20 +31,19 @@ class Shape:
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        attention = 2 * self.hidden * (self.hidden + self.kv)
-        block = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return self.layers * block + self.hidden + embeddings
+        return self.layers * self.block_parameters + self.hidden + embeddings
 
-    def activations(self, tokens: int, width: int, checkpointed: bool) -> int:
-        """Bytes stored for the backward pass of `tokens` tokens, each number of `width` bytes.
+    @property
+    def block_parameters(self) -> int:
+        """Number of weights of one block."""
+        attention = 2 * self.hidden * (self.hidden + self.kv)
+        return attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
 
-        They are the inputs of norms, products and the gate. With checkpointing they are the input
-        of each block, and the activations of one block.
-        """
-        block = 6 * self.hidden + 2 * self.kv + 4 * self.intermediate
-        stored = self.layers * self.hidden + block if checkpointed else self.layers * block
-        return tokens * stored * width
+    @property
+    def largest_parameter(self) -> int:
+        """Number of weights of the largest tensor."""
+        return self.hidden * max(self.vocabulary, self.intermediate)
 
 
 # arXiv 2307.09288 and its config.json

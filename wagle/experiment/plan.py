@@ -1,8 +1,8 @@
 """What an experiment will cost: FLOPs, memory, disk and time, from the model's shape alone.
 
-A forward pass takes 2 FLOPs per weight and token, a backward pass twice that. Memory is weights,
-gradients and moments exactly, and activations from the tensors that a Llama block stores. Time is
-the longer of FLOPs over an achieved fraction of the peak, and bytes over bandwidth; each job adds
+A forward pass takes 2 FLOPs per weight and token, a backward pass twice that. GPU memory is that of
+gpu_memory.py. Time is the longer of FLOPs over an achieved fraction of the peak, and bytes over
+bandwidth. The optimizer's bytes come after the passes, so they take their own time; each job adds
 the time of its start.
 
 Notable: every assumption about rows and tokens is printed, and can be set. Standard library only.
@@ -14,9 +14,10 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wagle.experiment import grid, templates
+from wagle.experiment import gpu_memory, grid, templates
 from wagle.experiment.cells import Cell
 from wagle.experiment.config import training_gpus
+from wagle.experiment.gpu_memory import BYTES, STEP_TRAFFIC, Passes
 from wagle.experiment.model_shape import Shape, shape
 from wagle.experiment.settings import settings_of
 from wagle.experiment.splits import split_entries
@@ -64,8 +65,6 @@ TEXTS = {  # scored texts a row
 ASSUMED_ROWS = 1000  # of a split whose size is unknown
 USABLE = 0.95  # share of a GPU's memory that a stage may fill
 START_SECONDS = 30  # a job's start and the loading of a 7B checkpoint from a local disk
-BYTES = {"fp32": 4, "bf16": 2, "bf16-stochastic": 2, "bf16-kahan": 2}  # a weight
-MOMENTS = {"fp32": 8, "bf16": 4, "bf16-stochastic": 4, "bf16-kahan": 6}  # moments and compensation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +76,7 @@ class Stage:
     flops              floating-point operations
     traffic            bytes through the GPU's memory that FLOPs do not hide: decoding reads all
                        weights for each token
+    optimizer_traffic  bytes that the optimizer moves on each GPU, after the passes
     gpu_memory         peak bytes on each GPU; 0 for a job on the CPU
     host_memory, disk  peak bytes in host memory; bytes written
     gpus               GPUs of one job
@@ -88,14 +88,16 @@ class Stage:
     disk: float
     flops: float = 0
     traffic: float = 0
+    optimizer_traffic: float = 0
     gpu_memory: float = 0
     gpus: int = 1
 
     def seconds(self, gpu: Gpu, fraction: float, disk_speed: float) -> float:
         """Time of one job at `fraction` of the GPU's peak and `disk_speed` bytes a second."""
         compute = self.flops / (gpu.flops * fraction * self.gpus)
-        transfer = self.traffic / (gpu.bandwidth * fraction)
-        return START_SECONDS + max(compute, transfer) + self.disk / disk_speed
+        bandwidth = gpu.bandwidth * fraction
+        passes = max(compute, self.traffic / bandwidth)
+        return START_SECONDS + passes + self.optimizer_traffic / bandwidth + self.disk / disk_speed
 
     def fits(self, gpu: Gpu) -> bool:
         """Whether one job's share of a GPU's memory is usable."""
@@ -161,19 +163,37 @@ def _finetuning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     n_rows = sum(rows(config, role).n for role in roles)
     trained_tokens = n_rows * options["epochs"] * tokens
     gpus = 1 if options.get("adapters") else max(1, training_gpus(config))
-    batch = min(options["token_budget"], options["batch_size"] * tokens / gpus)
-    memory = n * 16 / gpus + _batch(model, batch, options["autocast"], "fp32", False)
-    memory += _copies(model, gpus, options["autocast"], "fp32", False)
+    policy = options.get("precision", "fp32")
+    checkpointed = options.get("activation_checkpointing", False)
+    batch = options["batch_size"] * tokens
     stage = Stage(
         name="finetune",
         n_jobs=n_jobs,
-        flops=6 * n * trained_tokens,
-        gpu_memory=memory,
-        host_memory=8 * n,
-        disk=4 * n,
+        flops=(8 if checkpointed else 6) * n * trained_tokens,
+        optimizer_traffic=n / gpus * STEP_TRAFFIC[policy] * trained_tokens / batch,
+        gpu_memory=_training_memory(model, options, policy, batch, gpus, masked=False),
+        host_memory=2 * BYTES[policy] * n,
+        disk=BYTES[policy] * n,
         gpus=gpus,
     )
     return [stage]
+
+
+def _training_memory(
+    model: Shape, options: dict, policy: str, batch: float, gpus: int, *, masked: bool
+) -> float:
+    """GPU memory of a training job. `options` is its config block, `batch` the tokens of a step."""
+    passes = Passes(
+        model=model,
+        tokens=min(options["token_budget"], batch / gpus),
+        precision="fp32" if policy == "fp32" else "bf16",
+        autocast=options["autocast"] == "bf16",
+        checkpointed=options.get("activation_checkpointing", False),
+    )
+    micro_batches = math.ceil(batch / gpus / options["token_budget"])
+    return gpu_memory.training(
+        passes, policy, masked=masked, micro_batches=micro_batches, gpus=gpus
+    )
 
 
 def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
@@ -188,14 +208,18 @@ def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
     }
     checkpointed = attribution.get("activation_checkpointing", False)
     precision = attribution["precision"]
-    batch = min(attribution["token_budget"], forget_tokens)
-    weights = n * (BYTES[precision] + 4)  # the model, and its gradient in fp32
+    passes = Passes(
+        model=model,
+        tokens=min(attribution["token_budget"], forget_tokens),
+        precision=precision,
+        checkpointed=checkpointed,
+    )
     return Stage(
         name="gradients",
         n_jobs=len(folders),
         flops=(8 if checkpointed else 6) * n * forget_tokens,
-        gpu_memory=weights + _batch(model, batch, "none", precision, checkpointed),
-        host_memory=weights,
+        gpu_memory=gpu_memory.attribution(passes),
+        host_memory=n * (BYTES[precision] + 4),
         disk=4 * n,
     )
 
@@ -216,10 +240,7 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     """One stage for each precision policy."""
     unlearning, n = config["unlearning"], model.parameters
     forget, gpus = rows(config, "forget").n, max(1, training_gpus(config))
-    checkpointed, autocast = (
-        unlearning.get("activation_checkpointing", False),
-        unlearning["autocast"],
-    )
+    checkpointed = unlearning.get("activation_checkpointing", False)
     trainings: dict[str, list[dict]] = {}  # of each cell, by precision
     for cell in _all_runs(config):
         if cell.seed is not None:
@@ -229,45 +250,19 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     for policy, chosen in sorted(trainings.items()):
         counts = [_steps(training, forget) for training in chosen]
         batch = 2 * max(training["batch_size"] for training in chosen) * tokens
-        batch_on_gpu = min(unlearning["token_budget"], batch / gpus)
-        bytes_per_weight = 2 * BYTES[policy] + MOMENTS[policy] + 1  # weight, gradient, mask
-        memory = n * bytes_per_weight / gpus
-        memory += _batch(model, batch_on_gpu, autocast, policy, checkpointed)
-        memory += _copies(model, gpus, autocast, policy, checkpointed)
+        steps = sum(counts) / len(counts)
         stage = Stage(
             name=f"unlearn {policy}",
             n_jobs=len(counts),
-            flops=(8 if checkpointed else 6) * n * batch * sum(counts) / len(counts),
-            gpu_memory=memory,
+            flops=(8 if checkpointed else 6) * n * batch * steps,
+            optimizer_traffic=n / gpus * STEP_TRAFFIC[policy] * steps,
+            gpu_memory=_training_memory(model, unlearning, policy, batch, gpus, masked=True),
             host_memory=n * (BYTES[policy] + gpus),  # one model, and a mask for each process
             disk=n * BYTES[policy],
             gpus=gpus,
         )
         result.append(stage)
     return result
-
-
-def _batch(model: Shape, tokens: float, autocast: str, precision: str, checkpointed: bool) -> float:
-    """Bytes of a batch: activations, and the logits of the answers with their gradient.
-
-    Answers are two thirds of the positions. Their logits and gradients are in fp32.
-    """
-    width = 2 if autocast == "bf16" or precision != "fp32" else 4
-    return model.activations(tokens, width, checkpointed) + tokens * 2 / 3 * model.vocabulary * 8
-
-
-def _copies(model: Shape, gpus: int, autocast: str, precision: str, checkpointed: bool) -> float:
-    """Bytes of the copies of weights during a pass, whole on every GPU.
-
-    Autocast casts weights to bf16, and the backward pass keeps the copies unless blocks are
-    checkpointed. On several GPUs two blocks and the embeddings are gathered, with their gradients.
-    """
-    n, embeddings = model.parameters, 2 * model.vocabulary * model.hidden
-    block = (n - embeddings) / model.layers
-    casts = autocast == "bf16" and precision == "fp32"
-    cast = 2 * (block if checkpointed else n) if casts else 0
-    gathered = 2 * BYTES[precision] * (2 * block + embeddings) if gpus > 1 else 0
-    return cast + gathered
 
 
 def _steps(training: dict, forget: int) -> int:
@@ -290,19 +285,21 @@ def _evaluation(config: dict, model: Shape, tokens: int) -> Stage:
     scoring, generation = options.get("scoring", {}), options.get("generation", {})
     new_tokens = generation.get("max_new_tokens", 0)
     decoding_budget = generation.get("token_budget", 0)
+    precision = scoring.get("precision", "bf16")
+    width = BYTES[precision]
+    cache = 2 * model.layers * model.kv * width * decoding_budget
+    memory = gpu_memory.scoring(model, scoring.get("token_budget", tokens), precision)
     batches = 0
     if new_tokens:
-        prompt_tokens = prompts * (tokens + new_tokens)
-        batches = math.ceil(prompt_tokens / max(1, generation.get("token_budget", 1)))
-    width = BYTES[scoring.get("precision", "bf16")]
-    cache = 2 * model.layers * model.kv * width * decoding_budget
-    logits = scoring.get("token_budget", tokens) * model.vocabulary * (width + 4)
+        batches = math.ceil(prompts * (tokens + new_tokens) / max(1, decoding_budget))
+        prompt = tokens / (tokens + new_tokens)
+        memory = max(memory, gpu_memory.generation(model, decoding_budget, prompt, precision))
     return Stage(
         name="evaluate",
         n_jobs=len(_all_runs(config)) * len(templates.folders(config)),
         flops=2 * n * (texts * tokens + prompts * (tokens + new_tokens)),
         traffic=batches * new_tokens * (width * n + cache),
-        gpu_memory=width * n + max(cache, logits),
+        gpu_memory=memory,
         host_memory=n * width,
         disk=n * width,
     )

@@ -3,7 +3,8 @@
 Objectives, gradients and reference losses are made of these. They are per-row losses, not batch
 means, so a sum over rows is the same however the rows were batched.
 
-Notable: only positions that carry loss go through the output head, by a hook on its input.
+Notable: only positions that carry loss go through the output head, by a hook on its input. Nothing
+here makes the host wait for a GPU.
 """
 
 import contextlib
@@ -37,28 +38,30 @@ def answer_loss(model, rows: list[Encoded], pad_id: int) -> RowLoss:
     Logits are cast to fp32 (or stay in fp64) before the log-softmax.
     """
     batch = collate(rows, pad_id, model.device)
-    # (B, T-1): positions whose next token carries loss; n of them in all
-    positions = batch.loss_mask[:, 1:]
-    with _output_head_at(model, positions):
+    predictors = batch.predictors  # (n,)
+    with _output_head_at(model, batch.ids.shape, predictors):
         logits = model(
             input_ids=batch.ids, attention_mask=batch.attention_mask, use_cache=False
         ).logits
-    if logits.shape[:2] == (1, int(positions.sum())):
+    if logits.shape[:2] == (1, len(predictors)):
         logits = logits[0]  # (n, V)
     else:
-        logits = logits[:, :-1][positions]  # (n, V)
+        logits = logits.flatten(0, 1).index_select(0, predictors)  # (n, V)
     if logits.dtype != torch.float64:
         logits = logits.float()
-    labels = batch.ids[:, 1:][positions]  # (n,)
+    labels = batch.ids.flatten().index_select(0, predictors + 1)  # (n,)
     token_losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")  # (n,)
-    total = token_losses.new_zeros(positions.shape).masked_scatter(positions, token_losses).sum(1)
-    count = positions.sum(1)
+    by_position = token_losses.new_zeros(batch.ids.numel()).index_copy(0, predictors, token_losses)
+    total = by_position.view(batch.ids.shape)[:, :-1].sum(1)
+    count = batch.loss_mask[:, 1:].sum(1)
     return RowLoss(total / count, total, count)
 
 
 @contextlib.contextmanager
-def _output_head_at(model, positions: torch.Tensor) -> Iterator[None]:
+def _output_head_at(model, shape: torch.Size, predictors: torch.Tensor) -> Iterator[None]:
     """Inside the `with` block the output head sees (1, n, D) instead of (B, T, D).
+
+    shape: (B, T). predictors: the n positions, as in PaddedRows.
 
     What models do to logits afterwards is elementwise, so it does not mind. A model without an
     output head of that form computes all its logits as before.
@@ -67,8 +70,8 @@ def _output_head_at(model, positions: torch.Tensor) -> Iterator[None]:
 
     def select_positions(_, args):
         hidden = args[0]
-        if hidden.shape[:2] == (positions.shape[0], positions.shape[1] + 1):
-            return (hidden[:, :-1][positions][None], *args[1:])
+        if hidden.shape[:2] == shape:
+            return (hidden.flatten(0, 1).index_select(0, predictors)[None], *args[1:])
         return None
 
     if not isinstance(head, torch.nn.Module):

@@ -173,7 +173,7 @@ class StepGradients:
 
     def accumulate(self, step: Step) -> StepLosses:
         """Add the gradient of `step` to the parameters' `grad`, and return the step's losses."""
-        forget_loss = retain_loss = 0.0
+        losses = []  # of each micro-batch; read once a step, for each reading waits for the GPU
         with checkpointed(self.model, self.options.activation_checkpointing):
             for batch in self.micro_batches(step):
                 forget_terms, retain_terms = self.row_terms(batch)
@@ -183,10 +183,9 @@ class StepGradients:
                 scale = 0 if batch.is_filler else self.shards.world_size
                 ((forget_part + retain_part) * scale).backward()
                 if not batch.is_filler:
-                    forget_loss += float(forget_part.detach())
-                    retain_loss += float(retain_part.detach())
+                    losses.append(torch.stack([forget_part.detach(), retain_part.detach()]))
         self.shards.collect_gradients()
-        local_losses = torch.tensor([forget_loss, retain_loss], dtype=torch.float64)
+        local_losses = sum(_to_host(losses), torch.zeros(2, dtype=torch.float64))
         forget_loss, retain_loss = self.shards.sum_over_processes(local_losses).tolist()
         return StepLosses(forget_loss, retain_loss, self._count_tokens(step))
 
@@ -235,6 +234,11 @@ class StepGradients:
 
     def _count_tokens(self, step: Step) -> int:
         return sum(map(len, self._rows(step)))
+
+
+def _to_host(losses: list[torch.Tensor]) -> torch.Tensor:
+    """The tensors (2,) as one (len(losses), 2) in fp64 on the CPU."""
+    return torch.stack(losses).double().cpu() if losses else torch.zeros(0, 2, dtype=torch.float64)
 
 
 def _check_losses(number: int, step: Step, losses: StepLosses) -> None:
