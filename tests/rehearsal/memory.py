@@ -91,6 +91,8 @@ def cases() -> dict[str, tuple[str, Callable]]:
         options |= {"autocast": "bf16"} if policy == "fp32" else {}
         stage = partial(training, masked=True, **options)
         result[f"unlearn {policy}"] = (weight_precision(policy), stage)
+    options = {"autocast": "bf16", "batch_size": 4, "offload_moments": True}
+    result["unlearn fp32 offloaded"] = ("fp32", partial(training, masked=True, **options))
     for precision in ("fp32", "bf16"):
         for suffix, more in (
             ("", {}),

@@ -16,12 +16,12 @@ from wagle.experiment.model_shape import Shape
 
 BYTES = {"fp32": 4, "bf16": 2, "bf16-stochastic": 2, "bf16-kahan": 2}  # a weight
 MOMENTS = {"fp32": 8, "bf16": 4, "bf16-stochastic": 4, "bf16-kahan": 6}  # moments and compensation
-MASK = 1  # byte a weight
-PIECE = 1 << 26  # weights that the optimizer takes at a time (wagle/runtime/threads.py)
+MASK = 1 / 8  # bytes a weight: masks are packed on a GPU
+PIECE = 1 << 24  # weights that the optimizer takes at a time (wagle/runtime/threads.py)
 # Temporaries of a step in bytes for each weight of a piece, and bytes that a masked step moves for
 # each weight of the model, both counted from the operators of wagle/training/optimizers.py.
-TEMPORARIES = {"fp32": 8, "bf16": 4, "bf16-stochastic": 40, "bf16-kahan": 42}
-STEP_TRAFFIC = {"fp32": 74, "bf16": 38, "bf16-stochastic": 260, "bf16-kahan": 325}
+TEMPORARIES = {"fp32": 9, "bf16": 5, "bf16-stochastic": 41, "bf16-kahan": 43}
+STEP_TRAFFIC = {"fp32": 77, "bf16": 41, "bf16-stochastic": 263, "bf16-kahan": 328}
 ANSWER = 2 / 3  # of a text's tokens: those that carry loss
 LOSS = 12  # bytes a logit: its log-softmax, and the gradients of both in fp32
 
@@ -85,21 +85,34 @@ class Passes:
 
 
 def training(
-    passes: Passes, policy: str, *, masked: bool, micro_batches: int = 1, gpus: int = 1
+    passes: Passes,
+    policy: str,
+    *,
+    masked: bool,
+    offloaded: bool = False,
+    micro_batches: int = 1,
+    gpus: int = 1,
 ) -> float:
     """A training step on each of `gpus` GPUs, after the first, when the moments are there.
 
-    With several micro-batches a forward pass finds the gradients of those before it.
+    offloaded: the moments lie in host memory. With several micro-batches a forward pass finds the
+    gradients of those before it.
     """
     n = passes.model.parameters / gpus
-    state = n * (BYTES[policy] + MOMENTS[policy] + (MASK if masked else 0))
+    moments = 0 if offloaded else MOMENTS[policy]
+    state = n * (BYTES[policy] + moments + (MASK if masked else 0))
     gradients = n * BYTES[policy]
     temporaries = TEMPORARIES[policy] * min(PIECE, passes.model.largest_parameter / gpus)
     if policy in ("fp32", "bf16") and not masked:
-        temporaries = 0
+        temporaries = MOMENTS[policy] * PIECE if offloaded else 0
     before = gradients if micro_batches > 1 else 0
     gathered = _gathered(passes) if gpus > 1 else 0
     return state + max(before + passes.stored + gathered, gradients + temporaries)
+
+
+def adapters(passes: Passes) -> float:
+    """A training step of LoRA: frozen weights, and what their passes keep. Adapters are small."""
+    return passes.model.parameters * BYTES[passes.precision] + passes.stored
 
 
 def _gathered(passes: Passes) -> float:

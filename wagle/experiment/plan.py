@@ -2,8 +2,8 @@
 
 A forward pass takes 2 FLOPs per weight and token, a backward pass twice that. GPU memory is that of
 gpu_memory.py. Time is the longer of FLOPs over an achieved fraction of the peak, and bytes over
-bandwidth. The optimizer's bytes come after the passes, so they take their own time; each job adds
-the time of its start.
+bandwidth. The optimizer's bytes come after the passes, so they take their own time, and so do
+moments that are streamed from host memory. Each job adds the time of its start.
 
 Notable: every assumption about rows and tokens is printed, and can be set. Standard library only.
 Left out: attention over the context (under a tenth at these lengths), compilation, queues, and
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from wagle.experiment import gpu_memory, grid, templates
 from wagle.experiment.cells import Cell
 from wagle.experiment.config import training_gpus
-from wagle.experiment.gpu_memory import BYTES, STEP_TRAFFIC, Passes
+from wagle.experiment.gpu_memory import BYTES, MOMENTS, STEP_TRAFFIC, Passes
 from wagle.experiment.model_shape import Shape, shape
 from wagle.experiment.settings import settings_of
 from wagle.experiment.splits import split_entries
@@ -64,6 +64,7 @@ TEXTS = {  # scored texts a row
 }
 ASSUMED_ROWS = 1000  # of a split whose size is unknown
 USABLE = 0.95  # share of a GPU's memory that a stage may fill
+HOST_BUS = 31.5e9  # bytes a second in one direction: PCI Express 4.0 with 16 lanes
 START_SECONDS = 30  # a job's start and the loading of a 7B checkpoint from a local disk
 
 
@@ -77,6 +78,7 @@ class Stage:
     traffic            bytes through the GPU's memory that FLOPs do not hide: decoding reads all
                        weights for each token
     optimizer_traffic  bytes that the optimizer moves on each GPU, after the passes
+    host_traffic       bytes between GPU and host memory
     gpu_memory         peak bytes on each GPU; 0 for a job on the CPU
     host_memory, disk  peak bytes in host memory; bytes written
     gpus               GPUs of one job
@@ -89,6 +91,7 @@ class Stage:
     flops: float = 0
     traffic: float = 0
     optimizer_traffic: float = 0
+    host_traffic: float = 0
     gpu_memory: float = 0
     gpus: int = 1
 
@@ -97,7 +100,8 @@ class Stage:
         compute = self.flops / (gpu.flops * fraction * self.gpus)
         bandwidth = gpu.bandwidth * fraction
         passes = max(compute, self.traffic / bandwidth)
-        return START_SECONDS + passes + self.optimizer_traffic / bandwidth + self.disk / disk_speed
+        optimizer = self.optimizer_traffic / bandwidth + self.host_traffic / (HOST_BUS * fraction)
+        return START_SECONDS + passes + optimizer + self.disk / disk_speed
 
     def fits(self, gpu: Gpu) -> bool:
         """Whether one job's share of a GPU's memory is usable."""
@@ -170,9 +174,9 @@ def _finetuning(config: dict, model: Shape, tokens: int) -> list[Stage]:
         name="finetune",
         n_jobs=n_jobs,
         flops=(8 if checkpointed else 6) * n * trained_tokens,
-        optimizer_traffic=n / gpus * STEP_TRAFFIC[policy] * trained_tokens / batch,
+        **_optimizer_bytes(model, options, policy, trained_tokens / batch, gpus),
         gpu_memory=_training_memory(model, options, policy, batch, gpus, masked=False),
-        host_memory=2 * BYTES[policy] * n,
+        host_memory=2 * BYTES[policy] * n + _offloaded(model, options),
         disk=BYTES[policy] * n,
         gpus=gpus,
     )
@@ -190,10 +194,33 @@ def _training_memory(
         autocast=options["autocast"] == "bf16",
         checkpointed=options.get("activation_checkpointing", False),
     )
+    if options.get("adapters"):
+        return gpu_memory.adapters(passes)
     micro_batches = math.ceil(batch / gpus / options["token_budget"])
     return gpu_memory.training(
-        passes, policy, masked=masked, micro_batches=micro_batches, gpus=gpus
+        passes,
+        policy,
+        masked=masked,
+        offloaded=options.get("offload_moments", False),
+        micro_batches=micro_batches,
+        gpus=gpus,
     )
+
+
+def _offloaded(model: Shape, options: dict) -> float:
+    """Bytes of the moments in host memory."""
+    return MOMENTS["fp32"] * model.parameters if options.get("offload_moments") else 0
+
+
+def _optimizer_bytes(
+    model: Shape, options: dict, policy: str, steps: float, gpus: int
+) -> dict[str, float]:
+    """What the optimizer moves in `steps` steps, on each GPU: fields of Stage."""
+    return {
+        "optimizer_traffic": steps * STEP_TRAFFIC[policy] * model.parameters / gpus,
+        # there and back
+        "host_traffic": steps * 2 * _offloaded(model, options) / gpus,
+    }
 
 
 def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
@@ -255,9 +282,10 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
             name=f"unlearn {policy}",
             n_jobs=len(counts),
             flops=(8 if checkpointed else 6) * n * batch * steps,
-            optimizer_traffic=n / gpus * STEP_TRAFFIC[policy] * steps,
+            **_optimizer_bytes(model, unlearning, policy, steps, gpus),
             gpu_memory=_training_memory(model, unlearning, policy, batch, gpus, masked=True),
-            host_memory=n * (BYTES[policy] + gpus),  # one model, and a mask for each process
+            # one model, and a mask for each process
+            host_memory=n * (BYTES[policy] + gpus) + _offloaded(model, unlearning),
             disk=n * BYTES[policy],
             gpus=gpus,
         )

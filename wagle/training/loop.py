@@ -113,7 +113,11 @@ def fit(
         exempt=norms_and_biases(model) if options.decay_exempt else frozenset(),
     )
     optimizer = make_optimizer(
-        options.precision, shards.parameters, shards.local_masks(masks), decay
+        options.precision,
+        shards.parameters,
+        shards.local_masks(masks),
+        decay,
+        offload_moments=options.offload_moments,
     )
     resume = resume if shards.world_size == 1 else None
     progress = load_state(resume, optimizer)
