@@ -32,7 +32,14 @@ from wagle.runtime.memory import keep_freed
 from wagle.training.objective import Objective
 from wagle.training.optimizers import Decay, make_optimizer, norms_and_biases
 from wagle.training.options import TrainingOptions
-from wagle.training.resume import Clock, Progress, ResumeFolder, load_state, save_state
+from wagle.training.resume import (
+    Clock,
+    Progress,
+    ResumeFolder,
+    load_state,
+    save_state,
+    state_bytes,
+)
 from wagle.training.schedule import Step, learning_rate, make_steps
 from wagle.training.shards import Shards
 
@@ -121,7 +128,7 @@ def fit(
     )
     resume = resume if shards.world_size == 1 else None
     progress = load_state(resume, optimizer)
-    clock = Clock(resume.interval if resume else None)
+    clock = Clock(resume.interval if resume else None, state_bytes(shards.parameters))
     gradients = StepGradients(model, shards, data, objective, options, reference)
     steps = make_steps(
         len(data.forget),
