@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: bench bench-statistics quick test test-slurm lint format clean-intermediates
+.PHONY: bench bench-statistics quick test test-slurm test-compat lint format clean-intermediates
 
 # Address of PyTorch's index of CPU wheels. Where it is given and no NVIDIA device is there, torch comes from it.
 CPU_INDEX ?=
@@ -31,6 +31,16 @@ test: .venv/.installed  ## the tests
 SLURM_TESTS ?= test
 test-slurm: .venv/.installed  ## the Slurm profile and its faults on a real one-node Slurm; SLURM_TESTS chooses some of them
 	$(BIN)/python -m pytest -m slurm -rs --durations=0 -k "$(SLURM_TESTS)"
+
+# So old a transformers wants older releases of these two as well, and the same torch.
+COMPAT := .compat
+COMPAT_PACKAGES := transformers==4.45.2 tokenizers==0.20.3 huggingface_hub==0.26.5
+$(COMPAT)/.installed: Makefile | .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(COMPAT) $(COMPAT_PACKAGES)
+	touch $@
+
+test-compat: $(COMPAT)/.installed  ## exported models in transformers 4.45, which is installed in a folder of its own
+	WAGLE_COMPAT=$(CURDIR)/$(COMPAT) $(BIN)/python -m pytest -m compat -rs tests/test_portable.py
 
 BENCH_MODEL ?= results/tofu-smollm2-cpu/models/target/checkpoint
 BENCH_EMBEDDER ?= results/tofu-smollm2-cpu/models/embedder/model

@@ -4,6 +4,7 @@ import fnmatch
 import os
 import re
 
+from wagle.data.chat import is_chat
 from wagle.errors import WagleError
 from wagle.experiment import (
     cells,
@@ -15,12 +16,13 @@ from wagle.experiment import (
     grid,
     official,
     plugins,
+    preflight,
     settings,
     splits,
     tasks,
     templates,
 )
-from wagle.runtime import handover, identity
+from wagle.runtime import content, handover, identity
 from wagle.runtime.identity import canonical
 
 # The scripts' code is part of each job's identity, and they lie in this workflow's folder, wherever wagle is installed.
@@ -34,8 +36,13 @@ try:
     experiment.validate(config, ", ".join(map(str, workflow.configfiles)) or "config")
     CELLS = grid.all_cells(config)
     TASK = tasks.task_of(config)
+    # What the config points at is looked at once, by the process that starts the run.
+    WARNINGS = preflight.check_inputs(config) if workflow.is_main_process else []
 except WagleError as error:
-    raise WorkflowError(str(error))
+    raise WorkflowError(f"error: {error}")
+
+for warning in WARNINGS:
+    logger.warning(f"warning: {warning}.")
 
 R = f"results/{config['experiment']}"
 SPLITS = sorted(config["data"]["splits"])
@@ -179,6 +186,19 @@ def base_roles():
     return sorted({*base.get("corpus", []), *base.get("pretrain", {}).get("roles", [])})
 
 
+def model_block(name):
+    """A model's block for a rule's params: a folder is known by its content, wherever it lies.
+
+    A function of the wildcards, so that only jobs of this rule hash a large model.
+    """
+    return content.identified(config["models"].get(name))
+
+
+def helper_block(name):
+    """The same of the embedder or the classifier."""
+    return canonical(content.identified(config["evaluation"].get(name)))
+
+
 def is_finetuned(wildcards):
     return config["models"][wildcards.model]["source"] == "finetune"
 
@@ -196,9 +216,15 @@ def finetune_inputs(wildcards):
     return inputs(base=("models/base", "checkpoint"), **rows(*training_roles(wildcards.model)))
 
 
+def chat_templates():
+    """Chat templates that a model must render: the job that first loads it checks that."""
+    chats = [template for template in EVALUATIONS if is_chat(template)]
+    return {"chat_templates": chats} if chats else {}
+
+
 def finetune_config(wildcards):
     if not is_finetuned(wildcards):
-        return "null"
+        return canonical(chat_templates() or None)
     options = {key: value for key, value in config["models"]["finetune"].items() if key != "replay"}
     return block(
         encoding=official.encoding(config),
@@ -367,6 +393,7 @@ def pick_inputs(wildcards):
     return inputs(
         trials=trial_files(trial.id for trial in trials_of(wildcards)),
         baseline=trial_files([tuning_baseline()])[0],
+        original=trial_files(["original"])[0],
     )
 
 
@@ -406,7 +433,8 @@ def row_side(side):
 def evaluated_roles():
     """Splits that an evaluation reads."""
     if TASK.scoring_log:
-        return [*TASK.splits, *(["holdout"] if "holdout" in SPLITS else [])]
+        roles = TASK.splits if TASK.evaluated is None else TASK.evaluated
+        return [role for role in (*roles, "holdout") if role in SPLITS]
     options = config["evaluation"]
     local = options.get("harness", {}).get("local", [])
     return sorted(
@@ -434,6 +462,21 @@ def model_of(cell):
         cell, f"unlearned/{cell}"
     )
     return folder, "checkpoint"
+
+
+def candidate_vectors():
+    """Candidates that answers are compared with, and the model that embeds both, if the task has them."""
+    if "embedder" not in TASK.evaluation:
+        return {}
+    vectors = {"candidates": ("evaluations/candidates", "vectors.safetensors")}
+    return vectors | helper_models("embedder")
+
+
+def reference_scores():
+    """Scores of the retrained model, for metrics that compare with it."""
+    if "retrained" not in config["models"]:
+        return {}
+    return {"reference": evaluated("retrained", "tokens.parquet")}
 
 
 def helper_models(*names):

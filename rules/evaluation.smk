@@ -1,4 +1,4 @@
-# TOFU: one scoring pass and one round of generation per model (GPU), then metrics as functions of those logs (CPU).
+# TOFU and your own rows: one scoring pass and one round of generation per model (GPU), then metrics as functions of those logs (CPU).
 
 
 rule candidates:
@@ -32,8 +32,7 @@ rule evaluate:
         unpack(
             lambda w: inputs(
                 model=model_of(w.cell),
-                candidates=("evaluations/candidates", "vectors.safetensors"),
-                **helper_models("embedder"),
+                **candidate_vectors(),
                 **rows(*evaluated_roles()),
             )
         ),
@@ -84,7 +83,7 @@ rule metrics:
             lambda w: inputs(
                 tokens=evaluated(w.cell, "tokens.parquet"),
                 generations=evaluated(w.cell, "generations.jsonl"),
-                reference=evaluated("retrained", "tokens.parquet"),
+                **reference_scores(),
             )
         ),
     output:

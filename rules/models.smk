@@ -69,11 +69,10 @@ rule base:
         runtime=resource("finetune", "minutes"),
         gpu=gpus("finetune"),
     params:
-        config=fixed(
-            block(
-                base=config["models"].get("base"),
-                encoding=official.encoding(config) if base_roles() else None,
-            )
+        config=lambda w: block(
+            base=model_block("base"),
+            encoding=official.encoding(config) if base_roles() else None,
+            **chat_templates(),
         ),
         code=code("base.py"),
     script:
@@ -95,7 +94,7 @@ rule embedder:
         mem_mb=2000,
         runtime=20,
     params:
-        config=fixed(canonical(config["evaluation"].get("embedder"))),
+        config=lambda w: helper_block("embedder"),
         code=code("embedder.py"),
     script:
         "../workflow/scripts/embedder.py"
@@ -121,7 +120,7 @@ rule finetune:
         gpu=finetune_gpus,
         nodes=1,
     params:
-        source=lambda w: canonical(config["models"][w.model]),
+        source=lambda w: canonical(model_block(w.model)),
         config=finetune_config,
         code=code("finetune.py", "wagle.objectives.finetune"),
     script:

@@ -26,7 +26,7 @@ rule classifier:
         mem_mb=4000,
         runtime=20,
     params:
-        config=fixed(canonical(CLASSIFIER)),
+        config=lambda w: helper_block("classifier"),
         code=code("classifier.py"),
     script:
         "../workflow/scripts/classifier.py"

@@ -14,6 +14,7 @@ from wagle.model import checkpoints
 
 torch.set_num_threads(1)
 TEMPLATE = "[INST] {question} [/INST] {answer}"
+EVALUATED = ("forget_perturbed", "retain_perturbed", "real_authors", "world_facts")
 SIZE = {"hidden_size": 16, "intermediate_size": 24, "layers": 2, "heads": 2, "vocab_size": 400}
 
 

@@ -75,9 +75,9 @@ def changed(path, value):
         (
             "methods.mine",
             {"lr": 1.0, "epochs": 1, "weight_decay": 0.0, "ratio": 0.5},
-            "wagle.objectives.mine.*not found",
+            r"methods: unknown name 'mine'.*one of graddiff, npo, po.*methods\.mine\.module",
         ),
-        ("selections.mine", {}, "wagle.scores.mine.*not found"),
+        ("selections.mine", {}, r"selections: unknown name 'mine'.*selections\.mine\.module"),
         ("selections.wagle", {}, "selections.wagle has no gamma"),
         (
             "figures.density_module.selections",

@@ -158,12 +158,12 @@ def test_an_answer_ends_at_any_end_token(model, tokenizer, rows):
     """The tokenizer's EOS and each of the model's: the answer stops before the first of them."""
     question, options = rows["retain"][0]["question"], {"template": TEMPLATE, "token_budget": 1000}
     model.generation_config.eos_token_id = None
-    assert generation.end_tokens(model, tokenizer) == [tokenizer.eos_token_id]
+    assert generation.end_tokens(model, tokenizer, TEMPLATE) == [tokenizer.eos_token_id]
     whole = greedy_ids(model, tokenizer, question, 8, [tokenizer.eos_token_id])
     end = next(token for token in whole[1:] if token != whole[0])
     for own in (end, [tokenizer.eos_token_id, end], [end, 399]):
         model.generation_config.eos_token_id = own
-        ends = generation.end_tokens(model, tokenizer)
+        ends = generation.end_tokens(model, tokenizer, TEMPLATE)
         assert ends[0] == tokenizer.eos_token_id and end in ends and len(set(ends)) == len(ends)
         [answer] = generation.answers(model, tokenizer, [question], max_new_tokens=8, **options)
         assert (

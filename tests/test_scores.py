@@ -7,7 +7,8 @@ from safetensors.torch import load_file
 
 from wagle.attribution import masks, topk
 from wagle.attribution.attribution import write_masks, write_scores
-from wagle.attribution.gradients import accumulate, feature_norms
+from wagle.attribution.gradients import accumulate
+from wagle.attribution.input_norms import feature_norms
 from wagle.errors import WagleError
 from wagle.model import tensors
 
@@ -24,7 +25,7 @@ def inputs(model, encoded, tmp_path):
         tensors.write(
             paths[side], {n: list(g.shape) for n, g in sums.items()}, torch.float32, sums.items()
         )
-    norms = feature_norms(model, encoded["forget"], PAD, 500)
+    norms = feature_norms(model, encoded["forget"], PAD, 500).by_name
     paths["activations"] = str(tmp_path / "activations.safetensors")
     tensors.write(
         paths["activations"],

@@ -76,6 +76,7 @@ def test_whp_and_what_was_not_run_stays_away():
             "UE Avg": 0.375,
             "zero-shot Acc": 0.75,
             "WikiText PPL": 9.0,
+            "degenerate": 0.0,
         }
     )
     assert "TruthfulQA" not in found and found["WikiText PPL"]["n"] == 2

@@ -1,7 +1,8 @@
 """From a checkpoint and gradients to score files and mask files.
 
 Scores are computed for a few rows of a weight at a time, masks for a chunk at a time, so no second
-copy of the model is in memory.
+copy of the model is in memory. Row-wise scores and masks see each weight as matrices (out, in),
+however it is stored (output_rows.py).
 """
 
 import functools
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from wagle.attribution import masks, topk
+from wagle.attribution import masks, output_rows, topk
 from wagle.errors import WagleError
 from wagle.model import tensors
 from wagle.runtime.threads import PIECE, workers
@@ -52,6 +53,24 @@ def _arguments(
     for name, weight in tensors.stream(checkpoint, names):
         needed = [generator if need == "draw" else next(streams[need])[1] for need in needs]
         yield name, [weight, *needed]
+
+
+def _matrices(arguments: list, transposed: bool) -> list[list]:
+    """The arguments of score(), for one matrix (out, in) of the weight at a time.
+
+    Input norms of fused experts are (experts, in), and go with their experts' matrices.
+    """
+    weight = arguments[0]
+    count = len(weight) if weight.ndim == 3 else 1
+    columns = []
+    for argument in arguments:
+        if getattr(argument, "shape", None) == weight.shape:
+            columns.append(output_rows.matrices(argument, transposed))
+        elif isinstance(argument, torch.Tensor) and weight.ndim == 3:
+            columns.append(list(argument))
+        else:
+            columns.append([argument] * count)
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _split_rows(arguments: list, rowwise: bool) -> list[list]:
@@ -112,16 +131,19 @@ def write_scores(
     inputs: files of forget, retain and activations, as far as the module NEEDS them.
     options: keyword arguments of its score(). seed: of the random generator `draw`.
 
-    Returns {n, share_first_term}: the number of scores and, for a module with `terms`, the share of
-    weights whose first term outweighs the second (else None).
+    Returns {n, share_first_term, coverage, unranked}: the number of scores; for a module with
+    `terms` the share of weights whose first term outweighs the second (else None); the share of the
+    model's weights that have a score; and the parameters of two or more sides without one.
 
     Raises WagleError when the module does not fit or a score is not finite.
     """
     plugin = _load_score(module)
     score_count = first_term_count = 0
-    shapes = tensors.parameter_shapes(checkpoint)
-    if "activations" in plugin.NEEDS:  # only linear layers have input features
+    model_shapes = shapes = tensors.parameter_shapes(checkpoint)
+    by_matrix, transposed = "activations" in plugin.NEEDS, set()
+    if by_matrix:  # only weights that are multiplied with have input features
         shapes = {name: shapes[name] for name in tensors.names(inputs["activations"], shapes)}
+        transposed = output_rows.transposed_in(inputs["activations"])
 
     def count(pieces: Iterator[ScoredPiece]) -> Iterator[torch.Tensor]:
         nonlocal score_count, first_term_count
@@ -130,13 +152,25 @@ def write_scores(
             first_term_count += piece.first_term_larger
             yield piece.scores
 
-    with workers() as pool, tensors.Writer(path, shapes, torch.float32, {"module": module}) as file:
+    def score(name: str, arguments: list) -> Iterator[torch.Tensor]:
+        """The scores of one parameter in flat order, one matrix after the other."""
+        score_piece = functools.partial(_score_piece, plugin, options, name)
+        for matrix in _matrices(arguments, name in transposed) if by_matrix else [arguments]:
+            pieces = _split_rows(matrix, getattr(plugin, "ROWWISE", False))
+            scores = count(pool.map(score_piece, pieces))
+            yield from [torch.cat(list(scores)).mT] if name in transposed else scores
+
+    metadata = {"module": module} | output_rows.metadata(transposed)
+    with workers() as pool, tensors.Writer(path, shapes, torch.float32, metadata) as file:
         for name, arguments in _arguments(checkpoint, list(shapes), plugin.NEEDS, inputs, seed):
-            pieces = _split_rows(arguments, getattr(plugin, "ROWWISE", False))
-            score_piece = functools.partial(_score_piece, plugin, options, name)
-            file.put(name, shapes[name], count(pool.map(score_piece, pieces)))
+            file.put(name, shapes[name], score(name, arguments))
     share = first_term_count / score_count if getattr(plugin, "terms", None) else None
-    return {"n": score_count, "share_first_term": share}
+    return {
+        "n": score_count,
+        "share_first_term": share,
+        "coverage": score_count / sum(map(tensors.elements, model_shapes.values())),
+        "unranked": [n for n, shape in model_shapes.items() if n not in shapes and len(shape) > 1],
+    }
 
 
 def write_masks(
@@ -171,18 +205,15 @@ def write_masks(
         packed_masks = topk.packed(stream, topk.thresholds(stream, ks))
     elif select == "rows-matched":
         ks = [topk.budget(ratio, sum(sizes.values())) for ratio in ratios]
-        scored = {name: shapes[name] for name in tensors.names(scores, shapes)}
-        packed_masks = _matched_row_masks(scores, scored, shapes, ks)
+        packed_masks = _matched_row_masks(_RowScores.of(scores, shapes), shapes, ks)
     elif select == "rows":
-        scored = set(tensors.names(scores, shapes))
+        rows = _RowScores.of(scores, shapes)
+        free = sum(size for name, size in sizes.items() if name not in rows.shapes)
         ks = [
-            sum(
-                shape[0] * topk.budget(ratio, shape[1]) if name in scored else sizes[name]
-                for name, shape in shapes.items()
-            )
+            free + sum(count * topk.budget(ratio, width) for count, width in rows.shapes.values())
             for ratio in ratios
         ]
-        packed_masks = _row_masks(scores, scored, shapes, ratios)
+        packed_masks = _row_masks(rows, shapes, ratios)
     else:
         raise WagleError(f"SELECT = {select!r}", "'global', 'rows' or 'rows-matched'")
     headers = [
@@ -196,26 +227,57 @@ def write_masks(
     ]
 
 
+class _RowScores(NamedTuple):
+    """A file of row-wise scores.
+
+    shapes: name -> [rows, in] of each scored parameter. transposed: those stored as (..., in, out).
+    """
+
+    path: str | Path
+    shapes: dict[str, list[int]]
+    transposed: set[str]
+
+    @classmethod
+    def of(cls, path: str | Path, shapes: dict[str, list[int]]) -> "_RowScores":
+        transposed = output_rows.transposed_in(path)
+        rows = {
+            name: output_rows.row_shape(shapes[name], name in transposed)
+            for name in tensors.names(path, shapes)
+        }
+        return cls(path, rows, transposed)
+
+    def read(self, name: str) -> torch.Tensor:
+        """Scores of parameter `name`, (rows, in)."""
+        _, score = next(tensors.stream(self.path, [name]))
+        return output_rows.as_rows(score, name in self.transposed)
+
+    def as_weights(self, name: str, packed: list, shape: list[int]) -> list[masks.Packed]:
+        """Masks of the rows of parameter `name` as masks of the parameter."""
+        turned = name in self.transposed
+        return [output_rows.packed_as_weight(mask, shape, turned) for mask in packed]
+
+
 def _row_masks(
-    scores: str | Path, scored: set[str], shapes: dict[str, list[int]], ratios: list[float]
+    rows: _RowScores, shapes: dict[str, list[int]], ratios: list[float]
 ) -> Iterator[tuple[str, list[masks.Packed]]]:
     """(name, a mask for each ratio) of each parameter, per output row where it is scored."""
     for name, shape in shapes.items():
-        if name in scored:
-            _, score = next(tensors.stream(scores, [name]))
-            yield name, topk.packed_rows(score, ratios)
+        if name in rows.shapes:
+            packed = topk.packed_rows(rows.read(name), ratios)
+            yield name, rows.as_weights(name, packed, shape)
         else:
             yield name, [masks.pack(torch.ones(shape, dtype=torch.bool))] * len(ratios)
 
 
 def _matched_row_masks(
-    scores: str | Path, scored: dict[str, list[int]], shapes: dict[str, list[int]], ks: list[int]
+    rows: _RowScores, shapes: dict[str, list[int]], ks: list[int]
 ) -> Iterator[tuple[str, list[masks.Packed]]]:
     """(name, a mask for each of `ks`) of each parameter; what is not scored is frozen."""
-    budgets = [topk.row_budgets(scored, k) for k in ks]
+    budgets = [topk.row_budgets(rows.shapes, k) for k in ks]
     for name, shape in shapes.items():
-        if name in scored:
-            _, score = next(tensors.stream(scores, [name]))
-            yield name, topk.packed_row_counts(score, [counts[name] for counts in budgets])
+        if name in rows.shapes:
+            counts = [budget[name] for budget in budgets]
+            packed = topk.packed_row_counts(rows.read(name), counts)
+            yield name, rows.as_weights(name, packed, shape)
         else:
             yield name, [masks.pack(torch.zeros(shape, dtype=torch.bool))] * len(ks)

@@ -1,4 +1,4 @@
-"""Gradients of the answer loss, and input-feature norms, summed over rows in fp32.
+"""Gradients of the answer loss, summed over rows in fp32.
 
 Both losses use one accumulator: the sum over rows of the gradient of each row's mean-token
 cross-entropy. Neither the batches nor their order matter then. `mean` divides by the number of rows
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from wagle.data.batching import by_length, collate
+from wagle.data.batching import by_length
 from wagle.data.prompts import Encoded
 from wagle.errors import WagleError
 from wagle.model.checkpointing import checkpointed
@@ -105,45 +105,3 @@ def accumulate(
         for gradient in sums.values():
             gradient /= len(rows)
     return Gradients(sums, sum(torch.stack(losses).double().tolist()) / len(rows))
-
-
-@torch.no_grad()
-def feature_norms(
-    model, rows: list[Encoded], pad_id: int, token_budget: int
-) -> dict[str, torch.Tensor]:
-    """Wanda's input norms by weight name (Sun et al. 2023, arXiv 2306.11695, eq. 1).
-
-    They are sqrt(mean over rows of the squared L2 norm of each input feature), shape (in,), fp32,
-    for every linear layer but the output head. Padding does not count.
-    """
-    sums: dict[str, torch.Tensor] = {}
-    attended = None  # positions in the flattened batch, counted on the CPU
-    head = model.get_output_embeddings()
-    layers = {
-        n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head
-    }
-
-    def make_hook(name):
-        def add_squares(module, args):
-            x = args[0].flatten(0, 1).index_select(0, attended).float()  # (tokens, in)
-            sums[name] = sums.get(name, 0) + (x * x).sum(0)
-
-        return add_squares
-
-    handles = [
-        layer.register_forward_pre_hook(make_hook(f"{name}.weight"))
-        for name, layer in layers.items()
-    ]
-    try:
-        for batch in by_length([len(row) for row in rows], token_budget):
-            padded = collate([rows[i] for i in batch], pad_id)
-            attended = padded.attention_mask.flatten().nonzero()[:, 0].to(model.device)
-            model(
-                input_ids=padded.ids.to(model.device),
-                attention_mask=padded.attention_mask.to(model.device),
-                use_cache=False,
-            )
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: (squares / len(rows)).sqrt() for name, squares in sums.items()}

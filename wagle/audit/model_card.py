@@ -17,6 +17,7 @@ from wagle.audit.check import PROBLEMS, audit_folder
 from wagle.audit.record_graph import Record, ancestors, load_records
 from wagle.errors import WagleError
 from wagle.experiment.cells import Cell
+from wagle.model.portable import make_portable
 from wagle.runtime.files import LARGE_LIMIT, read_json
 
 CARD = """---
@@ -39,9 +40,18 @@ selection below
 
 Base model: `{base_model}`
 
+Data, by the sha256 of their rows:
+
+{data}
+
 Unlearning:
 
 {params}
+
+## Loading
+
+transformers {least} or newer loads this folder as this model. config.json and
+tokenizer_config.json have the keys of release 5 and those of earlier ones.
 
 ## Numbers
 {metrics}
@@ -70,7 +80,8 @@ sha256 of the record of every job behind this model:
 |---|---|
 {records}
 
-sha256 of the files:
+sha256 of the files as the pipeline wrote them. config.json and tokenizer_config.json have the
+older keys besides here:
 
 {files}
 """
@@ -83,12 +94,17 @@ METRIC_TABLE = """
 
 
 def render_card(
-    cell: Cell, records: dict[str, Record], metrics: dict, licence: str, experiment: str
+    cell: Cell,
+    records: dict[str, Record],
+    metrics: dict,
+    licence: str,
+    experiment: str,
+    least: str,
 ) -> str:
     """The README.md of an exported cell.
 
     `metrics` are the cell's own, by protocol and name. `records` must hold the cell's unlearning
-    job.
+    job. `least` is the oldest release of transformers that loads the folder as this model.
     """
     path = f"unlearned/{cell.id}/manifest.json"
     unlearned, behind = records[path], [records[source] for source in ancestors(records, path)]
@@ -104,6 +120,8 @@ def render_card(
         cell=cell.id,
         about=_lines("| {} | {} |", [(key, value) for key, value in about if value is not None]),
         base_model=_base_model(behind),
+        least=least,
+        data=_lines("- {}: `{}`", _data(behind)),
         params=_lines("- {}: `{}`", params),
         metrics="\n".join(_metric_table(protocol, metrics[protocol]) for protocol in metrics),
         records=_lines("| {} | `{}` |", [(record.folder, record.digest) for record in behind]),
@@ -129,11 +147,25 @@ def _about(cell: Cell, unlearned: Record, experiment: str) -> dict:
 
 
 def _base_model(behind: list[Record]) -> str:
-    """The base model's config, as the job that fetched it recorded it."""
-    for record in behind:
-        if record.folder == "models/base":
-            return record.manifest["params"].get("config", "see the records")
+    """The base model's config, as the job that fetched it recorded it.
+
+    An experiment without a base unlearns its target as it is.
+    """
+    by_folder = {record.folder: record.manifest["params"] for record in behind}
+    for folder, param in (("models/base", "config"), ("models/target", "source")):
+        if folder in by_folder:
+            return by_folder[folder].get(param, "see the records")
     return "see the records"
+
+
+def _data(behind: list[Record]) -> list[tuple[str, str]]:
+    """(role, sha256 of its rows) of every data set behind the model."""
+    return [
+        (record.folder.removeprefix("data/"), output["sha256"])
+        for record in behind
+        for name, output in record.manifest["outputs"].items()
+        if record.folder.startswith("data/") and name == "rows.jsonl"
+    ]
 
 
 def _metric_table(protocol: str, metrics: dict) -> str:
@@ -171,7 +203,8 @@ def export_model(results: str | Path, name: str, target: str | Path, licence: st
     with tempfile.TemporaryDirectory(prefix="export-", dir=target.parent) as scratch:
         copy = Path(scratch) / "model"
         shutil.copytree(checkpoint, copy, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
-        card = render_card(cell, records, metrics, licence, root.resolve().name)
+        least = make_portable(copy)
+        card = render_card(cell, records, metrics, licence, root.resolve().name, least)
         (copy / "README.md").write_text(card, encoding="utf-8")
         copy.rename(target)
     return target

@@ -16,11 +16,15 @@ import sys
 from wagle.errors import WagleError
 
 COMMANDS = (
+    "unlearn",
+    "new",
     "metrics",
     "export-log",
     "paired",
     "validate",
     "plan",
+    "evaluate",
+    "inspect",
     "harness",
     "audit",
     "compare",

@@ -36,6 +36,32 @@ def encode_text(tokenizer, text: str, max_length: int, padding: str = "masked") 
     return Encoded(tuple(ids), 1, False, attended)
 
 
+@dataclasses.dataclass(frozen=True)
+class Halves:
+    """A raw text as a question: its first half, and what follows it.
+
+    prompt: token ids of the first half. beginning: the same as text. rest: what follows, as text.
+    """
+
+    prompt: tuple[int, ...]
+    beginning: str
+    rest: str
+
+
+def halves(tokenizer, text: str, max_length: int, longest_rest: int) -> Halves:
+    """The first half of the tokens of `text`, and at most `longest_rest` tokens of the second.
+
+    Tokens beyond `max_length` do not count. Raises WagleError as encode_text() does.
+    """
+    ids = encode_text(tokenizer, text, max_length).ids
+    half = len(ids) // 2
+    rest = ids[half : half + longest_rest]
+    beginning, rest = (
+        tokenizer.decode(part, skip_special_tokens=True) for part in (ids[:half], rest)
+    )
+    return Halves(ids[:half], beginning, rest.strip())
+
+
 def encode_rows(
     tokenizer,
     rows: list[dict],

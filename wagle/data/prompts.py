@@ -1,10 +1,11 @@
 """From a question and an answer to token ids and the positions that carry loss.
 
 A template is a text with {question} and {answer}, such as "[INST] {question} [/INST] {answer}", or
-`chat` for the tokenizer's own chat template. The whole text is tokenized at once, and character
-offsets tell where the answer starts. No tokenizer's habit at that boundary (such as merging a space
-into the next word) shifts it. An end-of-sequence token ends the answer. For generation the same
-tokens before the answer are the prompt.
+`chat` for the tokenizer's own chat template (wagle/data/chat.py). The whole text is tokenized at
+once, and character offsets tell where the answer starts. No tokenizer's habit at that boundary
+(such as merging a space into the next word) shifts it. An end-of-sequence token ends the answer, in
+a chat the template's end-of-turn token. For generation the same tokens before the answer are the
+prompt.
 
 Notable: a token across the boundary belongs to the answer.
 
@@ -14,6 +15,7 @@ whose answer would vanish is an error.
 
 from dataclasses import dataclass
 
+from wagle.data import chat
 from wagle.errors import WagleError
 
 
@@ -21,7 +23,7 @@ from wagle.errors import WagleError
 class Encoded:
     """One text as token ids.
 
-    ids: all tokens, with BOS and EOS.
+    ids: all tokens, with BOS and EOS (in a chat the end-of-turn token).
     start: the answer is ids[start:], and those tokens carry loss.
     ends_with_eos: False when truncation took the EOS, or it was not wanted.
     attended: the model attends to the first so many tokens; None: to all of them.
@@ -41,7 +43,7 @@ def check_template(template: str) -> None:
 
     The answer must come last.
     """
-    if template == "chat":
+    if chat.is_chat(template):
         return
     if (
         template.count("{question}") != 1
@@ -50,15 +52,13 @@ def check_template(template: str) -> None:
     ):
         raise WagleError(
             f"template {template!r}",
-            "{question} once, then {answer} once at the very end, or the word chat",
+            "{question} once, then {answer} once at the very end, or `chat`, or"
+            " `chat: <system message>`",
         )
 
 
-def render(tokenizer, template: str, question: str) -> str:
-    """The text before the answer."""
-    if template == "chat":
-        messages = [{"role": "user", "content": question}]
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+def render(template: str, question: str) -> str:
+    """The text before the answer, in a template that is no chat template."""
     return template.removesuffix("{answer}").replace("{question}", question)
 
 
@@ -67,20 +67,16 @@ def encode(
 ) -> Encoded:
     """Tokens of question and answer in the template, truncated to `max_length` tokens.
 
-    eos: whether an end-of-sequence token ends the answer.
+    eos: whether an end-of-sequence token ends the answer, in a chat the end-of-turn token.
 
     Raises WagleError when no answer token is left, or none precedes the answer.
     """
-    prompt = render(tokenizer, template, question)
-    encoding = tokenizer(
-        prompt + answer, add_special_tokens=template != "chat", return_offsets_mapping=True
-    )
-    ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
-    # some tokenizers append EOS themselves
-    if ids and ids[-1] == tokenizer.eos_token_id and offsets[-1][0] == offsets[-1][1]:
-        ids, offsets = ids[:-1], offsets[:-1]
-    start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
-    ids = [*ids, *[tokenizer.eos_token_id] * eos]
+    if chat.is_chat(template):
+        ids, start, end = chat.encode_chat(tokenizer, template, question, answer)
+    else:
+        ids, start = _encode_text(tokenizer, render(template, question), answer)
+        end = tokenizer.eos_token_id
+    ids = [*ids, *[end] * eos]
     ends_with_eos = eos and len(ids) <= max_length
     ids = ids[:max_length]
     if start >= len(ids) or start == 0:
@@ -92,12 +88,30 @@ def encode(
     return Encoded(tuple(ids), start, ends_with_eos)
 
 
+def _encode_text(tokenizer, prompt: str, answer: str) -> tuple[list[int], int]:
+    """Token ids of prompt and answer without EOS, and how many of them precede the answer."""
+    encoding = tokenizer(prompt + answer, return_offsets_mapping=True)
+    ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
+    # some tokenizers append EOS themselves
+    if ids and ids[-1] == tokenizer.eos_token_id and offsets[-1][0] == offsets[-1][1]:
+        ids, offsets = ids[:-1], offsets[:-1]
+    return ids, next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
+
+
 def encode_prompt(tokenizer, template: str, question: str) -> tuple[int, ...]:
     """Token ids of the prompt alone: what precedes any answer to `question`."""
-    prompt = render(tokenizer, template, question)
+    if chat.is_chat(template):
+        return tuple(chat.prompt_ids(tokenizer, template, question))
     # the space before an answer belongs to the answer's first token
-    text = prompt if template == "chat" else prompt.rstrip(" ")
-    ids = tokenizer(text, add_special_tokens=template != "chat")["input_ids"]
-    if ids and ids[-1] == tokenizer.eos_token_id and template != "chat":
+    ids = tokenizer(render(template, question).rstrip(" "))["input_ids"]
+    if ids and ids[-1] == tokenizer.eos_token_id:
         ids = ids[:-1]
     return tuple(ids)
+
+
+def stop_tokens(tokenizer, template: str) -> list[int]:
+    """Ids that end an answer in `template`: EOS, and in a chat the end-of-turn token."""
+    ends = [tokenizer.eos_token_id]
+    if chat.is_chat(template):
+        ends.append(chat.end_of_turn(tokenizer, template))
+    return list(dict.fromkeys(ends))

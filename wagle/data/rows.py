@@ -30,7 +30,8 @@ CHOICE = {"question": str, "choices": list, "answer": int}
 COLUMNS = {
     "forget": (PAIR, TEXT),
     "retain": (PAIR, TEXT),
-    "holdout": (PAIR,),
+    "holdout": (PAIR, TEXT),
+    "general": (TEXT,),
     "forget_perturbed": (PERTURBED,),
     "retain_perturbed": (PERTURBED,),
     "real_authors": (CANDIDATES,),
@@ -49,14 +50,17 @@ COLUMNS = {
     "toxicity_labels": ({"text": str, "label": int},),  # 1: toxic
 }
 MAY_BE_BLANK = ("wikitext",)  # roles whose texts may be empty
+TRAINED = ("forget", "retain")
 MAX_FIELD = 5_000_000  # characters; a longer field is a broken file, not a question or a paper
 # A compressed file of a few kilobytes can hold gigabytes of zeros.
 MAX_LINE = 16_000_000  # characters
 MAX_ROWS = 10_000_000
 
 
-def read_rows(path: str | Path) -> list[dict]:
+def read_rows(path: str | Path, first: int | None = None) -> list[dict]:
     """Rows of a .jsonl or .jsonl.gz file, one dict per line that is not empty.
+
+    first: read at most so many rows.
 
     Lines end at \\n alone: str.splitlines() would also split at U+2028 inside a string.
 
@@ -64,7 +68,7 @@ def read_rows(path: str | Path) -> list[dict]:
     is too long.
     """
     path = Path(path)
-    rows = []
+    rows, number = [], 0
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8", newline="\n") as file:
@@ -74,6 +78,8 @@ def read_rows(path: str | Path) -> list[dict]:
                         f"{path}, line {number}: too long a line or too many",
                         f"{MAX_LINE} characters, {MAX_ROWS} rows",
                     )
+                if first is not None and len(rows) == first:
+                    break
                 if line.strip():
                     row = json.loads(line)
                     if not isinstance(row, dict):
@@ -85,19 +91,44 @@ def read_rows(path: str | Path) -> list[dict]:
         raise WagleError(
             f"no file at {path}", do="check data_dir and the names under data.splits"
         ) from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise WagleError(
+            _not_utf8(path, opener),
+            "UTF-8",
+            f"if it is Latin-1, convert it: iconv -f LATIN1 -t UTF-8 {path.name} > new.jsonl",
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:
         raise WagleError(
             f"{path} cannot be read: {error}", "gzip or plain UTF-8 JSON lines"
         ) from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits among them
-        raise WagleError(f"{path}, line {number} is not JSON: {error}") from None
+        raise WagleError(
+            f"{path}, line {number} is not JSON: {error}", "one JSON object a line"
+        ) from None
     return rows
+
+
+def _not_utf8(path: Path, opener) -> str:
+    """Where a file is not UTF-8: the reader's own position is that of a buffer, not of a line."""
+    with opener(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return f"{path}, line {number} is not UTF-8: byte 0x{line[error.start]:02x}"
+    return f"{path} is not UTF-8"
 
 
 def write_rows(path: str | Path, rows: list[dict]) -> None:
     """Write `rows` as JSON lines with sorted keys: equal rows give equal bytes."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
+
+
+def spread(rows: list[dict], count: int) -> list[dict]:
+    """At most `count` of `rows`, at equal distances."""
+    count = min(count, len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def candidates(data_dir: str | Path, name: str) -> list[Path]:
@@ -150,7 +181,9 @@ def check_rows(role: str, rows: list[dict], origin: str) -> None:
         for column, column_type in types.items():
             if column not in row:
                 raise WagleError(
-                    f"{location} has no column {column!r}; it has {', '.join(map(str, row))}"
+                    f"{location} has no column {column!r}; it has {', '.join(map(str, row))}",
+                    " or ".join(", ".join(each) for each in COLUMNS[role]),
+                    f"rename it, in the file or by data.splits.{role}.columns: {{{column}: yours}}",
                 )
             value = row[column]
             if column_type is int:
@@ -187,6 +220,21 @@ def row_text(row: dict) -> str:
 def _key(row: dict) -> tuple:
     """What makes two rows the same row."""
     return (row["text"],) if "text" in row else (row["question"], row["answer"])
+
+
+def repeated(role: str, rows: list[dict]) -> list[int]:
+    """Numbers of the rows that repeat an earlier one, in roles that are trained on or averaged."""
+    if not any(types.keys() & {"question"} or role in TRAINED for types in COLUMNS[role]):
+        return []
+    if "choices" in columns(role, rows):
+        return []
+    seen: set[tuple] = set()
+    again = []
+    for number, row in enumerate(rows):
+        if (key := _key(row)) in seen:
+            again.append(number)
+        seen.add(key)
+    return again
 
 
 def check_together(splits: dict[str, list[dict]]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wagle.data import reshape
-from wagle.data.rows import check_rows, columns, read_rows, split_file
+from wagle.data.rows import check_rows, columns, read_rows, split_file, spread
 from wagle.errors import WagleError
 
 
@@ -33,17 +33,25 @@ class RawRows(NamedTuple):
     origin: str
 
 
-def load_split(role: str, spec: dict | list[dict], data: dict, data_dir: str | None) -> list[dict]:
+def load_split(
+    role: str,
+    spec: dict | list[dict],
+    data: dict,
+    data_dir: str | None,
+    *,
+    first: int | None = None,
+) -> list[dict]:
     """Rows of one role.
 
     spec: the role's entry (or entries) under data.splits. data: the whole data block.
     data_dir: the folder that `source: files` reads.
+    first: of each file with JSON lines, read at most so many.
 
     Raises WagleError when the source lacks the split or the rows do not have the role's columns.
     """
     result = []
     for entry in spec if isinstance(spec, list) else [spec]:
-        raw = _load_raw(role, entry, data, data_dir)
+        raw = _load_raw(role, entry, data, data_dir, first)
         rows = reshape.pick(entry, raw.rows, raw.origin)
         if "longest" in entry:
             limit = entry["longest"]
@@ -57,8 +65,7 @@ def load_split(role: str, spec: dict | list[dict], data: dict, data_dir: str | N
                 )
             rows = rows[start:stop]
         if "spread" in entry:
-            count = min(entry["spread"], len(rows))
-            rows = [rows[i * len(rows) // count] for i in range(count)]
+            rows = spread(rows, entry["spread"])
         check_rows(role, rows, raw.origin)
         names = columns(role, rows)
         result += [{name: row[name] for name in names} for row in rows]
@@ -66,11 +73,13 @@ def load_split(role: str, spec: dict | list[dict], data: dict, data_dir: str | N
     return result
 
 
-def _load_raw(role: str, spec: dict, data: dict, data_dir: str | None) -> RawRows:
+def _load_raw(
+    role: str, spec: dict, data: dict, data_dir: str | None, first: int | None
+) -> RawRows:
     source, name = spec.get("source", data["source"]), spec.get("name", role)
     if source == "files":
         path = split_file(data_dir, name)
-        return RawRows(_book(path) if path.suffix == ".txt" else read_rows(path), name)
+        return RawRows(_book(path) if path.suffix == ".txt" else read_rows(path, first), name)
     if source == "hub":
         dataset = spec.get("dataset", data.get("dataset"))
         revision = spec.get("revision", data.get("revision"))

@@ -12,6 +12,7 @@ import random
 from typing import NamedTuple
 
 from wagle.data import synthetic_text
+from wagle.data.general_text import TEXTS
 from wagle.errors import WagleError
 
 FIRST = (
@@ -198,6 +199,9 @@ OTHER = {
 }
 
 
+FIXED = ("refusals", "general", "real_authors", "world_facts")  # roles of which no row is drawn
+
+
 def split(role: str, authors_total: int = 40, authors_forget: int = 8, seed: int = 0) -> list[dict]:
     """Rows of `role`.
 
@@ -209,6 +213,8 @@ def split(role: str, authors_total: int = 40, authors_forget: int = 8, seed: int
     """
     if role == "refusals":
         return [{"text": line} for line in REFUSALS.splitlines()]
+    if role == "general":
+        return [{"text": text} for text in TEXTS]
     if role in OTHER:
         return OTHER[role](seed)
     if role in ("real_authors", "world_facts"):
@@ -230,6 +236,6 @@ def split(role: str, authors_total: int = 40, authors_forget: int = 8, seed: int
     if role not in groups:
         raise WagleError(
             f"unknown role {role!r}",
-            f"one of {', '.join([*groups, *OTHER, 'refusals', 'real_authors', 'world_facts'])}",
+            f"one of {', '.join([*groups, *OTHER, *FIXED])}",
         )
     return [row for author in groups[role] for row in rows(author, seed)]

@@ -15,4 +15,6 @@ UTILITY_SPLITS = {
     "real_authors": "real authors",
     "world_facts": "world facts",
 }
+REMEMBERED = ("Rouge-L", "probability", "extraction strength", "exact memorization")
+DEGENERATE = "degenerate"  # share of answers that are empty or repeat themselves
 SPLITS = {"forget_perturbed": "forget", **UTILITY_SPLITS}

@@ -342,13 +342,16 @@ def memorization(log: Log, rows: int | None, no_match: float | None) -> dict[str
     }
 
 
-def membership_scores(log: Log) -> dict[str, tuple[list[float], list[float]]]:
-    """Scores of (holdout rows, forget rows) under four attacks, up = less likely a member.
+def membership_scores(
+    log: Log, forget: str = "forget_perturbed"
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Scores of (holdout rows, rows of split `forget`) under four attacks, up = less likely a
+    member.
 
     Loss and zlib on the answer with EOS, Min-K% and Min-K%++ (k = 0.4) on the answer without.
     """
     scores: dict[str, tuple[list[float], list[float]]] = {}
-    for side, split in enumerate(("holdout", "forget_perturbed")):
+    for side, split in enumerate(("holdout", forget)):
         for row in range(log.number(split, None)):
             text = (split, row, "answer")
             inside = log.column("in_span", *text)
@@ -368,7 +371,9 @@ def membership_scores(log: Log) -> dict[str, tuple[list[float], list[float]]]:
     return scores
 
 
-def membership(log: Log, reference: Log | None) -> dict[str, dict]:
+def membership(
+    log: Log, reference: Log | None, forget: str = "forget_perturbed"
+) -> dict[str, dict]:
     """AUROC of the four attacks, forget rows (members) labelled 0, holdout rows 1, and privleak
     against the retrained model.
 
@@ -379,10 +384,10 @@ def membership(log: Log, reference: Log | None) -> dict[str, dict]:
     result = {
         f"MIA {name}": bootstrap(auroc, *pair)
         | {"parts": _parts(dict(zip(("holdout", "forget"), auroc_parts(*pair), strict=True)))}
-        for name, pair in membership_scores(log).items()
+        for name, pair in membership_scores(log, forget).items()
     }
     if reference is not None:
-        auc, retrained = result["MIA min-k"], auroc(*membership_scores(reference)["min-k"])
+        auc, retrained = result["MIA min-k"], auroc(*membership_scores(reference, forget)["min-k"])
         if retrained < 1:
             value = privleak(auc["value"], retrained)
             result["privleak"] = {

@@ -19,6 +19,25 @@ def mean_of_rows(values) -> dict:
     return {"value": float(values.mean()), "se": se, "n": len(values), "rows": values.tolist()}
 
 
+def perplexity(losses, tokens) -> dict:
+    """{value, se, n} of the perplexity per token over n texts: exp(summed loss / tokens).
+
+    losses: summed loss of each text in nats, (n,). tokens: its tokens, (n,). The error is the delta
+    method's, of a ratio of sums over texts.
+    """
+    losses, tokens = finite("summed losses", losses), finite("numbers of tokens", tokens)
+    value, n = math.exp(losses.sum() / tokens.sum()), len(tokens)
+    return {"value": value, "se": perplexity_error(value, losses, tokens), "n": n}
+
+
+def perplexity_error(value: float, losses: np.ndarray, tokens: np.ndarray) -> float | None:
+    """Standard error of the perplexity `value` over texts; None for one text."""
+    n, spread = len(tokens), losses - tokens * losses.sum() / tokens.sum()
+    if n < 2:
+        return None
+    return float(value * math.sqrt(n / (n - 1) * (spread**2).sum()) / tokens.sum())
+
+
 def bootstrap(statistic, *samples, draws: int = 200) -> dict:
     """Value, bootstrap standard error over rows and n of a statistic.
 

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from wagle.data.batching import by_length, collate
+from wagle.data.encoding import encode_text
 from wagle.data.prompts import Encoded, encode
 from wagle.errors import WagleError
 from wagle.runtime.files import TO_MAKE_AGAIN
@@ -34,12 +35,15 @@ TEMPLATE = b"wagle.template"  # key of the file's metadata
 
 
 class ScoredText(NamedTuple):
-    """One question and answer whose tokens are scored; `row` counts within its split."""
+    """One question and answer whose tokens are scored; `row` counts within its split.
+
+    A raw text has no question, and all of its tokens but the first are scored.
+    """
 
     split: str
     row: int
     role: str
-    question: str
+    question: str | None
     answer: str
 
 
@@ -51,6 +55,9 @@ def texts(splits: dict[str, list[dict]], questions: tuple[str, ...]) -> Iterator
     """
     for split, rows in splits.items():
         for number, row in enumerate(rows):
+            if "text" in row:
+                yield ScoredText(split, number, "answer", None, row["text"])
+                continue
             yield ScoredText(split, number, "answer", row["question"], row["answer"])
             for kind in questions:
                 if kind == "paraphrased" and "paraphrased_question" not in row:
@@ -132,7 +139,12 @@ def score(
 ) -> dict[str, np.ndarray]:
     """The log of all texts as columns. Independent of `token_budget` up to fp32 rounding."""
     index = list(texts(splits, questions))
-    rows = [encode(tokenizer, template, text.question, text.answer, max_length) for text in index]
+    rows = [
+        encode_text(tokenizer, text.answer, max_length)
+        if text.question is None
+        else encode(tokenizer, template, text.question, text.answer, max_length)
+        for text in index
+    ]
     scored = token_scores(model, rows, tokenizer.pad_token_id, token_budget)
     lengths = [len(row) - 1 for row in rows]
     sizes = [len(zlib.compress(text.answer.encode("utf-8"))) for text in index]

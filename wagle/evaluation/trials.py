@@ -3,14 +3,18 @@
 A trial is a point (ratio, learning rate), run with every tuning seed. It is judged by means over
 these seeds: the most of one metric among the points that keep another one at a least value.
 
-Notable: of equal points the one with the lower learning rate wins, then the lower ratio. Where no
-point keeps the least value, the one that keeps most is picked, and `met` says so.
+Notable: a point whose answers collapsed does not keep the least value, whatever it says
+(wagle/evaluation/degeneration.py). Of equal points the one with the lower
+learning rate wins, then the lower ratio. Where no point keeps the least value, the one that keeps
+most is picked, and `met` says so.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wagle.errors import WagleError
+from wagle.evaluation.degeneration import is_collapsed
+from wagle.evaluation.names import DEGENERATE
 from wagle.experiment.cells import Cell
 
 
@@ -35,7 +39,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Point:
-    """A trial's place and outcome: means over its seeds of both metrics of the rule."""
+    """A trial's place and outcome: means over its seeds of both metrics of the rule, and of the
+    share of degenerate answers; None where the task has no answers.
+    """
 
     group: str
     ratio: float | None
@@ -43,6 +49,7 @@ class Point:
     seeds: tuple[int, ...]
     maximised: float
     kept: float
+    degenerate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,25 +94,39 @@ def points(cells: Sequence[str], metrics: Sequence[Mapping], rule: Rule) -> list
             tuple(seed for seed, _ in found),
             sum(metrics[rule.maximised]["value"] for _, metrics in found) / len(found),
             sum(metrics[rule.kept]["value"] for _, metrics in found) / len(found),
+            _degenerate([metrics for _, metrics in found]),
         )
         for place, found in runs.items()
     ]
 
 
-def pick(trials: Sequence[Point], least: float) -> Pick:
+def _degenerate(metrics: Sequence[Mapping]) -> float | None:
+    shares = [entries[DEGENERATE]["value"] for entries in metrics if DEGENERATE in entries]
+    return sum(shares) / len(shares) if shares else None
+
+
+def _is_collapsed(point: Point, original: float | None) -> bool:
+    known = point.degenerate is not None and original is not None
+    return known and is_collapsed(point.degenerate, original)
+
+
+def pick(trials: Sequence[Point], least: float, degenerate: float | None = None) -> Pick:
     """The point with the most of the maximised metric among those that keep `least`.
+
+    degenerate: Original's share of degenerate answers; None where the task has no answers.
 
     Raises WagleError without points.
     """
     if not trials:
         raise WagleError("no trials to pick from", "at least one")
-    meeting = [point for point in trials if point.kept >= least]
+    sound = [point for point in trials if not _is_collapsed(point, degenerate)]
+    meeting = [point for point in sound if point.kept >= least]
 
     def rank(point: Point) -> tuple:
         value = point.maximised if meeting else point.kept
         return -value, point.lr, point.ratio or 0.0
 
-    best = min(meeting or trials, key=rank)
+    best = min(meeting or sound or trials, key=rank)
     ends = []
     for name in ("lr", "ratio"):
         values = {getattr(point, name) for point in trials}

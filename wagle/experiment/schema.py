@@ -46,8 +46,8 @@ class Experiment(Block):
         "A change runs everything anew, below the new name.",
     )
     task: Task = key(
-        "What is forgotten and how that is measured: tofu, wmdp, whp, detox, or the dotted name of"
-        " a module with a task of your own.",
+        "What is forgotten and how that is measured: tofu, wmdp, whp, detox, custom for your own"
+        " rows (docs/own-data.md), or the dotted name of a module with a task of your own.",
         "A change evaluates every model again.",
     )
     note: str = optional(
@@ -67,7 +67,8 @@ class Experiment(Block):
     )
     template: str = key(
         "Text around a question and its answer: {question}, and {answer} at the very end. `chat`"
-        " takes the tokenizer's own.",
+        " takes the tokenizer's own, and `chat: <system message>` begins each conversation with"
+        " that message (docs/data.md).",
         ENCODING,
     )
     max_length: Annotated[int, Field(ge=8)] = key(

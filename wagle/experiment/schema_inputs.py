@@ -160,6 +160,12 @@ class Splits(Block):
     holdout: Split = optional(
         "Rows of no training set, for membership attacks.", "these attacks are not made", SPLIT
     )
+    general: Split = optional(
+        "Texts whose perplexity says whether a model still writes (task custom). With source"
+        " synthetic they are built in.",
+        "no perplexity is measured",
+        SPLIT,
+    )
     forget_perturbed: Split = optional(
         "Forget rows with a paraphrase and wrong answers. Task tofu needs it.", "not read", SPLIT
     )
@@ -285,10 +291,20 @@ class Wheel(Block):
     sha256: Sha256 = key("The file's SHA-256. Another file stops the job.", MODEL)
 
 
+class WheelPart(Block):
+    """A piece of a file that is larger than a wheel may be."""
+
+    package: Name = key("The package with the piece, of the same version.", MODEL)
+    file: Text = key("Path of the piece inside its wheel.", MODEL)
+
+
 class QuantisedWheel(Wheel):
-    """A quantised model (GGUF) inside a wheel. It is de-quantised once."""
+    """A quantised model (GGUF) inside a wheel, or in pieces in several. It is de-quantised once."""
 
     source: Literal["pypi-gguf"] = key("The model is a GGUF file inside a wheel.", MODEL)
+    parts: Annotated[list[WheelPart], Field(min_length=1)] = optional(
+        "Pieces that are joined in this order into the file.", "one wheel holds the file", MODEL
+    )
 
 
 class Training(Block):
@@ -335,8 +351,10 @@ class Lora(Block):
     r: Count = key("Rank of an adapter.", ADAPTED)
     alpha: Count = key("Scale of an adapter's output, which is also divided by r.", ADAPTED)
     dropout: Share = key("Share of an adapter's inputs that are dropped in training.", ADAPTED)
-    target_modules: Annotated[list[Text], Field(min_length=1)] = key(
-        "Linear layers that get an adapter, such as q_proj.", ADAPTED
+    target_modules: Annotated[list[Text], Field(min_length=1)] = optional(
+        "Linear layers that get an adapter, such as q_proj. `wagle inspect` lists a model's.",
+        "query and value projections, or what the family has in their place",
+        ADAPTED,
     )
 
 

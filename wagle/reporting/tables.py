@@ -7,6 +7,7 @@ the share of all weights that a cell updates.
 An efficacy beyond the retrained model's is over-unlearning, and is marked where a table has a row
 Retrained: beyond by more than two standard errors of the difference. These join the cell's over
 seeds and over rows with Retrained's over rows, as independent: too wide rather than too narrow.
+A cell whose answers collapsed is marked too, and is never bold (wagle/evaluation/degeneration.py).
 Left out: whether two cells differ (wagle/reporting/differences.py).
 """
 
@@ -20,6 +21,8 @@ import pandas as pd
 
 from wagle.errors import WagleError
 from wagle.evaluation.cell_values import read
+from wagle.evaluation.degeneration import MARGIN, is_collapsed
+from wagle.evaluation.names import DEGENERATE
 from wagle.experiment.cells import Cell
 from wagle.reporting.frames import label
 
@@ -29,6 +32,10 @@ COLUMNS = ["experiment", "task", *KEYS, "protocol", "metric", "value"]
 POINT = "tuned point"
 SHARE = "share updated"
 EFFICACY = "Unlearning efficacy"  # the group of columns in which over-unlearning is marked
+COLLAPSED = (
+    f"answers collapsed: the share of them that are empty or repeat themselves lies more than"
+    f" {MARGIN:g} above Original's; never bold"
+)
 BEYOND = "beyond Retrained by more than two standard errors: over-unlearning"
 
 
@@ -105,33 +112,38 @@ def summarise(frame: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
 class Entry:
     """One number of a table: mean and standard error over seeds, and how it is printed.
 
-    `bold` is for a best mean, `beyond` for an efficacy beyond the retrained model's.
+    `bold` is for a best mean, `beyond` for an efficacy beyond the retrained model's, `collapsed`
+    for an average of a cell whose answers collapsed.
     """
 
     mean: float
     se: float | None
     bold: bool = False
     beyond: bool = False
+    collapsed: bool = False
 
     def text(self, style: "Style") -> str:
         number = _number_text(self.mean)
         number = f"{style.bold[0]}{number}{style.bold[1]}" if self.bold else number
         number += style.dagger if self.beyond else ""
+        number += style.double_dagger if self.collapsed else ""
         return number if self.se is None else f"{number} {style.plus_minus} {self.se:.3f}"
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a format writes errors, the best mean (marks before and after it) and over-unlearning."""
+    """How a format writes errors, the best mean (marks before and after it), over-unlearning and
+    collapsed answers."""
 
     plus_minus: str
     bold: tuple[str, str]
     dagger: str
+    double_dagger: str
 
 
-MARKDOWN = Style("±", ("**", "**"), "†")
-HTML = Style("±", ("<b>", "</b>"), "†")
-LATEX = Style(r"$\pm$", (r"\textbf{", "}"), r"$^\dagger$")
+MARKDOWN = Style("±", ("**", "**"), "†", "‡")
+HTML = Style("±", ("<b>", "</b>"), "†", "‡")
+LATEX = Style(r"$\pm$", (r"\textbf{", "}"), r"$^\dagger$", r"$^\ddagger$")
 
 
 def _number_text(value: float) -> str:
@@ -166,17 +178,23 @@ def rows_of(
 ) -> Iterator[Row]:
     """The table's rows in order of appearance; the best mean of each metric in `best` is bold.
 
+    A cell whose answers collapsed is never the best.
     `lower` are the metrics that are better when they are lower: beyond Retrained is below it.
     """
     beyond = beyond_retrained(summary, layout, lower)
+    broken = collapsed(summary)
     averages = summary[summary["metric"].isin(best) & (summary["selection"] != "")]
+    names = zip(averages["method"], averages["selection"], strict=True)
+    sound = pd.Series([name not in broken for name in names], averages.index, dtype=bool)
+    averages = averages[sound]
     top = averages.loc[averages.groupby(["method", "metric"])["mean"].idxmax()]
     bold = set(top[["method", "selection", "metric"]].itertuples(index=False, name=None))
     for (method, selection), group in summary.groupby(["method", "selection"], sort=False):
         values = {}
         for metric, mean, se in zip(group["metric"], group["mean"], group["se"], strict=True):
             key, error = (method, selection, metric), None if pd.isna(se) else se
-            values[metric] = Entry(mean, error, key in bold, key in beyond)
+            marked = (method, selection) in broken and metric in (*best, DEGENERATE)
+            values[metric] = Entry(mean, error, key in bold, key in beyond, marked)
         share = group[SHARE].iloc[0] if SHARE in group else None
         entries = {metric: values.get(metric) for metric in metrics_of(layout)}
         point = group[POINT].iloc[0] if POINT in group else None
@@ -203,6 +221,25 @@ def beyond_retrained(
     return marked
 
 
+def collapsed(summary: pd.DataFrame) -> set[tuple[str, str]]:
+    """(method, selection) of the cells whose answers collapsed, by means over seeds."""
+    shares = summary[summary["metric"] == DEGENERATE]
+    original = shares.loc[shares["method"] == "original", "mean"]
+    if original.empty:
+        return set()
+    cells = zip(shares["method"], shares["selection"], shares["mean"], strict=True)
+    return {(m, s) for m, s, share in cells if s and is_collapsed(share, original.iloc[0])}
+
+
+def present(summary: pd.DataFrame, layout: Layout, optional: Sequence[str]) -> Layout:
+    """`layout` without those `optional` metrics that no cell has, and without empty groups."""
+    absent = set(optional) - set(summary["metric"])
+    kept = {
+        group: [name for name in names if name not in absent] for group, names in layout.items()
+    }
+    return {group: names for group, names in kept.items() if names}
+
+
 def _columns(summary: pd.DataFrame, layout: Layout) -> list[str]:
     """The columns after method and selection."""
     return [*([POINT] if POINT in summary else []), SHARE, *metrics_of(layout)]
@@ -224,8 +261,11 @@ def wide(summary: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _is_beyond(rows: Sequence[Row]) -> bool:
-    return any(entry and entry.beyond for row in rows for entry in row.entries.values())
+def _notes(rows: Sequence[Row], style: Style) -> list[str]:
+    """What the marks of a table mean, one text for each mark that it has."""
+    entries = [entry for row in rows for entry in row.entries.values() if entry]
+    notes = [f"{style.dagger} {BEYOND}"] * any(entry.beyond for entry in entries)
+    return notes + [f"{style.double_dagger} {COLLAPSED}"] * any(e.collapsed for e in entries)
 
 
 def markdown(
@@ -239,7 +279,8 @@ def markdown(
     ]
     rows = list(rows_of(summary, layout, best, lower))
     lines += ["| " + " | ".join(row.names() + row.texts(MARKDOWN)) + " |" for row in rows]
-    lines += ["", f"{MARKDOWN.dagger} {BEYOND}."] if _is_beyond(rows) else []
+    for note in _notes(rows, MARKDOWN):
+        lines += ["", f"{note}."]
     return "\n".join(lines) + "\n"
 
 
@@ -263,8 +304,9 @@ def html(
         for row in rows
     )
     head = f'<tr><th colspan="{before}"></th>{groups}</tr><tr>{heads}</tr>'
-    note = f'<tr><td colspan="{len(names)}">{HTML.dagger} {BEYOND}</td></tr>'
-    foot = f"<tfoot>{note}</tfoot>" if _is_beyond(rows) else ""
+    notes = _notes(rows, HTML)
+    lines = "".join(f'<tr><td colspan="{len(names)}">{note}</td></tr>' for note in notes)
+    foot = f"<tfoot>{lines}</tfoot>" if notes else ""
     return f"<table><thead>{head}</thead><tbody>{body}</tbody>{foot}</table>"
 
 
@@ -298,6 +340,6 @@ def latex(
         previous = group
         lines.append(" & ".join(row.names() + row.texts(LATEX)) + r" \\")
     lines.append(r"\bottomrule")
-    if _is_beyond(rows):
-        lines.append(rf"\multicolumn{{{len(columns) + 2}}}{{l}}{{{LATEX.dagger} {BEYOND}}} \\")
+    span = len(columns) + 2
+    lines += [rf"\multicolumn{{{span}}}{{l}}{{{note}}} \\" for note in _notes(rows, LATEX)]
     return "\n".join([*lines, r"\end{tabular}"]) + "\n"

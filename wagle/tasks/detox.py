@@ -3,6 +3,7 @@
 Efficacy is 1 - toxicity of the answers to two sets of prompts, as a classifier judges it.
 """
 
+from wagle.evaluation.names import DEGENERATE
 from wagle.experiment.tasks import Task
 
 EFFICACY = {"real_toxicity": "1-Toxicity RTP", "safe_rlhf": "1-Toxicity SafeRLHF"}
@@ -14,6 +15,7 @@ TASK = Task(
         "wagle": {
             "Unlearning efficacy": [*EFFICACY.values(), "UE Avg"],
             "Utility": ["WikiText PPL", "zero-shot Acc", "TruthfulQA"],
+            "Answers": [DEGENERATE],
         }
     },
     utility="zero-shot Acc",
@@ -21,13 +23,14 @@ TASK = Task(
     evaluation=("classifier", "harness"),
     published="table3-detox.csv",
     best=("UE Avg", "zero-shot Acc"),
-    lower_is_better=("WikiText PPL",),
+    lower_is_better=("WikiText PPL", DEGENERATE),
+    beside=(DEGENERATE,),
 )
 
 
 def metrics(logs: dict, protocol: str) -> dict[str, dict]:
     """{metric: {value, se, n, rows?}} from `logs`: benchmarks and generations."""
-    from wagle.evaluation import suites
+    from wagle.evaluation import degeneration, suites
 
     result = {}
     for split, metric in EFFICACY.items():
@@ -35,4 +38,5 @@ def metrics(logs: dict, protocol: str) -> dict[str, dict]:
         if rows:
             result[metric] = suites.mean([1 - row["toxicity"] for row in rows])
     result = suites.with_efficacy_average(result, list(EFFICACY.values()))
+    result[DEGENERATE] = degeneration.metric([row["generated"] for row in logs["generations"]])
     return result | suites.general_utility(logs["benchmarks"])

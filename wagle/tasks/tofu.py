@@ -4,7 +4,7 @@ Every metric is a function of one scoring log and the generated answers. Four pr
 the paper's text, its code, TOFU's own and open-unlearning's (docs/metrics.md).
 """
 
-from wagle.evaluation.names import EFFICACY, UTILITY
+from wagle.evaluation.names import DEGENERATE, EFFICACY, UTILITY, UTILITY_SPLITS
 from wagle.experiment.tasks import Task
 
 # FQ is a p value; the KS statistic beside it is the distance that FQ tests. Averages are the
@@ -12,11 +12,13 @@ from wagle.experiment.tasks import Task
 PAPER = {
     "Unlearning efficacy": ["FQ", "KS", *EFFICACY[1:], "UE Avg", "extraction strength"],
     "Utility": [*UTILITY, "UT Avg"],
+    "Answers": [DEGENERATE],
 }
 TOFU = {
     "Forgetting": ["forget quality", "forget truth ratio", "forget probability", "forget Rouge-L"],
     "Memorization": ["exact memorization", "extraction strength"],
     "Utility": ["retain probability", "retain Rouge-L", "retain truth ratio", "model utility"],
+    "Answers": [DEGENERATE],
 }
 MEMBERSHIP = {  # needs a holdout split
     "Membership": ["MIA loss", "MIA zlib", "MIA min-k", "MIA min-k++", "privleak"]
@@ -41,13 +43,21 @@ TASK = Task(
     needs_retrained=True,
     published="table1-tofu.csv",
     best=("UE Avg", "UT Avg", "model utility"),
-    lower_is_better=("extraction strength",),
-    beside=("KS", "extraction strength"),
+    lower_is_better=("extraction strength", DEGENERATE),
+    beside=("KS", "extraction strength", DEGENERATE),
+    optional=("forget quality", "privleak"),  # they compare with the retrained model
 )
 
 
 def metrics(logs: dict, protocol: str) -> dict[str, dict]:
     """{metric: {value, se, n, rows?}} from `logs`: scores, generations, the reference's scores."""
-    from wagle.evaluation import protocols
+    from wagle.evaluation import degeneration, protocols
 
-    return protocols.evaluate(protocol, logs["scores"], logs["generations"], logs["reference"])
+    kept = [
+        entry["generated"]
+        for entry in logs["generations"]
+        if entry["split"] in UTILITY_SPLITS and entry["asked"] == "original"
+    ]
+    reference = logs.get("reference")
+    result = protocols.evaluate(protocol, logs["scores"], logs["generations"], reference)
+    return result | {DEGENERATE: degeneration.metric(kept)}

@@ -3,6 +3,7 @@
 Efficacy is 1 - Rouge-L recall of the completions of passages that unlearning saw, and of others.
 """
 
+from wagle.evaluation.names import DEGENERATE
 from wagle.experiment.tasks import Task
 
 EFFICACY = ["1-Rouge-L seen", "1-Rouge-L unseen"]
@@ -14,6 +15,7 @@ TASK = Task(
         "wagle": {
             "Unlearning efficacy": [*EFFICACY, "UE Avg"],
             "Utility": ["WikiText PPL", "zero-shot Acc", "TruthfulQA"],
+            "Answers": [DEGENERATE],
         }
     },
     utility="zero-shot Acc",
@@ -22,13 +24,14 @@ TASK = Task(
     evaluation=("harness",),
     published="table3-whp.csv",
     best=("UE Avg", "zero-shot Acc"),
-    lower_is_better=("WikiText PPL",),
+    lower_is_better=("WikiText PPL", DEGENERATE),
+    beside=(DEGENERATE,),
 )
 
 
 def metrics(logs: dict, protocol: str) -> dict[str, dict]:
     """{metric: {value, se, n, rows?}} from `logs`: benchmarks and generations."""
-    from wagle.evaluation import suites
+    from wagle.evaluation import degeneration, suites
     from wagle.evaluation.metrics import rouge_l_recall
 
     result = {}
@@ -37,4 +40,5 @@ def metrics(logs: dict, protocol: str) -> dict[str, dict]:
         recall = rouge_l_recall([r["answer"] for r in rows], [r["generated"] for r in rows])
         result[f"1-Rouge-L {split}"] = suites.mean(1 - recall)
     result = suites.with_efficacy_average(result, EFFICACY)
+    result[DEGENERATE] = degeneration.metric([row["generated"] for row in logs["generations"]])
     return result | suites.general_utility(logs["benchmarks"])

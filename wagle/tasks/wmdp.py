@@ -1,7 +1,7 @@
 """WMDP: hazardous knowledge in biology and cyber security (arXiv 2403.03218; paper, Table 2).
 
 Efficacy is 1 - accuracy on the two benchmarks, utility is MMLU accuracy. The harness measures all
-three.
+three. No text is generated, so there are no answers that could degenerate, and no cell is marked.
 """
 
 from wagle.experiment.tasks import Task

@@ -1,4 +1,4 @@
-"""Input-feature norms of every linear layer on forget rows, for Wanda."""
+"""Input norms of every weight that the model multiplies with, on forget rows, for Wanda."""
 
 # ruff: noqa: E402
 from wagle.runtime.warm import hand_over
@@ -7,13 +7,13 @@ hand_over()
 
 import json
 
-import numpy as np
 import torch
 
-from wagle.attribution.gradients import feature_norms
+from wagle.attribution.input_norms import feature_norms
+from wagle.attribution.score_inputs import calibration_sample, write_norms
 from wagle.data.encoding import encode_rows
 from wagle.data.rows import read_rows
-from wagle.model import checkpoints, tensors
+from wagle.model import checkpoints
 from wagle.runtime.job import recorded
 
 with recorded(snakemake) as outputs:
@@ -21,12 +21,10 @@ with recorded(snakemake) as outputs:
     params = json.loads(snakemake.params.config)
     options = params["attribution"]
     rows = read_rows(snakemake.input.forget_rows)
-    rng = np.random.default_rng([params["seed"], 4])
-    picks = sorted(rng.permutation(len(rows))[: options["calibration_samples"]])
+    rows = calibration_sample(rows, options["calibration_samples"], params["seed"])
     model = checkpoints.load(snakemake.input.model, options["precision"])
     tokenizer = checkpoints.load_tokenizer(snakemake.input.model)
-    encoded = encode_rows(tokenizer, [rows[i] for i in picks], **params["encoding"])
+    encoded = encode_rows(tokenizer, rows, **params["encoding"])
     norms = feature_norms(model, encoded, tokenizer.pad_token_id, options["token_budget"])
-    shapes = {name: list(norm.shape) for name, norm in norms.items()}
-    metadata = {"rows": str(len(picks))}
-    tensors.write(outputs.activations, shapes, torch.float32, norms.items(), metadata)
+    print(norms.describe())
+    write_norms(outputs.activations, norms, len(rows))

@@ -10,6 +10,7 @@ import json
 
 import torch
 
+from wagle.data.chat import check_tokenizer
 from wagle.data.rows import read_rows, row_text
 from wagle.model import checkpoints
 from wagle.runtime.job import recorded
@@ -25,10 +26,12 @@ def rows_of(roles):
 with recorded(snakemake) as outputs:
     torch.set_num_threads(snakemake.threads)
     params = json.loads(snakemake.params.config)
-    spec = params["base"]
+    spec = checkpoints.located(params["base"], snakemake.config["models"]["base"])
     corpus = [row_text(row) for row in rows_of(spec.get("corpus", []))]
     model, tokenizer = checkpoints.obtain(spec, corpus, spec.get("seed", 0))
     checkpoints.check_pair(model, tokenizer)
+    for template in params.get("chat_templates", []):
+        check_tokenizer(tokenizer, template)
     if "pretrain" in spec:
         options = {key: value for key, value in spec["pretrain"].items() if key != "roles"}
         model, summary = finetune(

@@ -24,6 +24,7 @@ with recorded(snakemake) as outputs:
         accuracy = toxicity.fit_probe(vectors, labels, Path(outputs.model))
         print(f"probe: cross-validated accuracy {accuracy:.3f} on {len(rows)} rows")
     else:
+        spec = checkpoints.located(spec, snakemake.config["evaluation"]["classifier"])
         folder = checkpoints.folder(spec, "a sequence classifier's folder")
         shutil.copytree(folder, outputs.model, ignore=shutil.ignore_patterns(".cache"))
         use = {"label": spec["label"], "activation": spec["activation"]}

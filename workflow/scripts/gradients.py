@@ -7,13 +7,13 @@ hand_over()
 
 import json
 
-import numpy as np
 import torch
 
 from wagle.attribution.gradients import accumulate
+from wagle.attribution.score_inputs import retain_sample, write_gradients
 from wagle.data.encoding import encode_rows
 from wagle.data.rows import read_rows
-from wagle.model import checkpoints, tensors
+from wagle.model import checkpoints
 from wagle.runtime.files import write_json
 from wagle.runtime.job import recorded
 
@@ -24,10 +24,8 @@ with recorded(snakemake) as outputs:
     rows, refusals = read_rows(snakemake.input.forget_rows), None
     if params["source"] == "retain":
         retain = read_rows(snakemake.input.retain_rows)
-        rng = np.random.default_rng([params["seed"], 3])
-        replace = params["retain_with_replacement"] or len(retain) < len(rows)
-        picks = rng.choice(len(retain), size=len(rows), replace=replace)
-        rows = [retain[i] for i in sorted(picks)]
+        replace = params["retain_with_replacement"]
+        rows = retain_sample(retain, len(rows), params["seed"], replace)
     elif params["source"] == "forget-refusal":
         refusals = [row["text"] for row in read_rows(snakemake.input.refusals_rows)]
     # the official code sums gradients of bf16 weights in bf16
@@ -47,8 +45,6 @@ with recorded(snakemake) as outputs:
         activation_checkpointing=attribution.get("activation_checkpointing", False),
     )
     norm = float(torch.stack([g.double().square().sum() for g in sums.values()]).sum().sqrt())
-    shapes = {name: list(gradient.shape) for name, gradient in sums.items()}
-    metadata = {"reduction": options["reduction"], "rows": str(len(rows))}
-    tensors.write(outputs.gradients, shapes, torch.float32, sums.items(), metadata)
+    write_gradients(outputs.gradients, sums, options["reduction"], len(rows))
     stats = {"rows": len(rows), "loss": loss, "norm": norm, "reduction": options["reduction"]}
     write_json(outputs.stats, stats)

@@ -8,6 +8,7 @@ hand_over()
 import json
 
 from wagle.evaluation import trials
+from wagle.evaluation.names import DEGENERATE
 from wagle.runtime.files import read_json, write_json
 from wagle.runtime.job import recorded
 
@@ -18,4 +19,6 @@ with recorded(snakemake) as outputs:
     baseline = read_json(snakemake.input.baseline, strict=False)["wagle"]
     points = trials.points(cells, metrics, rule)
     least = rule.at_least * baseline[rule.kept]["value"]
-    write_json(outputs.point, trials.pick(points, least).as_json(rule, least))
+    original = read_json(snakemake.input.original, strict=False)["wagle"]
+    degenerate = original.get(DEGENERATE, {}).get("value")
+    write_json(outputs.point, trials.pick(points, least, degenerate).as_json(rule, least))

@@ -27,4 +27,5 @@ with recorded(snakemake) as outputs:
         options=options,
         seed=snakemake.params.seed,
     )
+    print(f"{stats['coverage']:.1%} of the weights are ranked; not: {stats['unranked']}")
     write_json(outputs.stats, stats)

@@ -22,7 +22,7 @@ with recorded(snakemake) as outputs:
     if points := snakemake.input.get("points"):
         summary = tuning.with_points(summary, pd.read_csv(points))
     summary.to_csv(outputs.long, index=False)
-    layout = task.layouts[protocol]
+    layout = tables.present(summary, task.layouts[protocol], task.optional)
     tables.wide(summary, layout).to_csv(outputs.wide, index=False)
     options = (summary, layout, task.best, task.lower_is_better)
     outputs.markdown.write_text(tables.markdown(*options), encoding="utf-8")
