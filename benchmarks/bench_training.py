@@ -23,6 +23,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -34,11 +35,12 @@ from wagle.data.encoding import encode_rows
 from wagle.model import checkpoints
 from wagle.model.losses import RowLoss, answer_loss
 from wagle.objectives import npo
-from wagle.training.loop import TrainingData, fit
+from wagle.training.data import TrainingData
+from wagle.training.loop import fit
 from wagle.training.objective import Objective
 from wagle.training.options import TrainingOptions
+from wagle.training.reference import Reference, reference_losses
 from wagle.training.schedule import learning_rate, make_steps
-from wagle.training.unlearning import reference_losses
 
 TEMPLATE, PAD_TO, BATCH = "Question: {question}\nAnswer: {answer}", 512, 4
 LR, DECAY, CLIP, SEED = 1e-5, 0.1, 1.0, 0
@@ -66,6 +68,11 @@ def padded_losses(model, rows, pad_id: int, width: int) -> RowLoss:
     return RowLoss(token.sum(1) / count, token.sum(1), count)
 
 
+def npo_terms(forget: RowLoss, retain: RowLoss, reference: RowLoss):
+    """NPO's terms of these rows."""
+    return npo.loss(SimpleNamespace(**forget._asdict(), reference=reference), retain)
+
+
 def ours(model, tokenizer, forget, retain, steps):
     """Losses of each step."""
     pad, used = tokenizer.pad_token_id, sorted({i for step in steps for i in step.forget})
@@ -89,7 +96,7 @@ def ours(model, tokenizer, forget, retain, steps):
             clip=CLIP,
         )
         data = TrainingData(forget, retain, pad)
-        fit(model, data, Objective(npo.loss), options, reference=reference, log=log)
+        fit(model, data, Objective(npo.loss), options, reference=Reference(reference), log=log)
         lines = [json.loads(line) for line in log.read_text().splitlines()]
     return [line["forget"] + line["retain"] for line in lines]
 
@@ -106,7 +113,7 @@ def official(model, tokenizer, forget, retain, steps):
             with torch.no_grad():
                 known = padded_losses(second, [forget[i]], pad, PAD_TO)
             losses = [padded_losses(model, [row], pad, PAD_TO) for row in (forget[i], retain[j])]
-            loss = sum(term.sum() for term in npo.loss(*losses, known)) / len(step.forget)
+            loss = sum(term.sum() for term in npo_terms(*losses, known)) / len(step.forget)
             loss.backward()
             result[-1] += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
@@ -140,7 +147,7 @@ def trainer(model, tokenizer, forget, retain, steps):
             reference = RowLoss(
                 *(torch.stack(x) for x in zip(*(known[i] for i, _ in inputs["pairs"]), strict=True))
             )
-            loss = sum(term.mean() for term in npo.loss(*losses, reference))
+            loss = sum(term.mean() for term in npo_terms(*losses, reference))
             result.append(float(loss.detach()))
             return loss
 

@@ -331,7 +331,7 @@ def unlearn_gpus(wildcards):
 
 def unlearn_inputs(wildcards):
     cell = the_cell(wildcards)
-    refuses = identity.constant(objective_of(wildcards), "FORGET_LABELS") == "refusal"
+    refuses = plugins.reads_refusals(objective_of(wildcards))
     mask = {"mask": (grid.mask_folder(config, cell), "mask.safetensors")} if cell.has_mask else {}
     mask |= {"point": point_of(cell.group)} if cell.tuned else {}
     return inputs(model=TARGET, **mask, **rows("forget", "retain", *["refusals"] * refuses))

@@ -196,7 +196,9 @@ def examples(folder: Path) -> dict[str, Path]:
     for p in optimizer.parameters.values():
         p.grad = torch.ones_like(p)
     optimizer.step(0.1)
-    save_state(ResumeFolder(found["resume"], "me"), Progress(1, ["{}\n"]), optimizer)
+    save_state(
+        ResumeFolder(found["resume"], "me"), Progress(1, ["{}\n"], {"multiplier": 0.1}), optimizer
+    )
     return found
 
 

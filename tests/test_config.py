@@ -34,6 +34,25 @@ def test_shipped_configs_are_valid(path, tmp_path):
     assert [Cell.parse(cell.id) for cell in cells] == cells
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"module": "wagle.objectives.pdu"}, r"methods\.mine\.options has no eps"),
+        ({"module": "wagle.objectives.rmu"}, "reads layer 7, and the model has 4 blocks"),
+        ({"module": "wagle.objectives.rmu", "options": {"layer": -1}}, "reads layer -1"),
+        ({"module": "wagle.objectives.dpo"}, "needs refusal answers"),
+    ],
+)
+def test_an_objective_is_checked_before_a_model_loads(method, message):
+    common = {"lr": 1e-3, "epochs": 1, "weight_decay": 0.1, "ratio": 0.5}
+    loaded = copy.deepcopy(QUICK)
+    loaded["methods"] = {"mine": common | method}
+    if method["module"].endswith("dpo"):
+        del loaded["data"]["splits"]["refusals"]
+    with pytest.raises(WagleError, match=message):
+        config.validate(loaded, "mine.yaml")
+
+
 def test_paper_grid_is_the_papers():
     loaded = yaml.safe_load((ROOT / "config" / "paper-tofu.yaml").read_text())
     cells = [cell for cell in grid.table_cells(loaded) if cell.method not in grid.BASELINES]
@@ -75,7 +94,7 @@ def changed(path, value):
         (
             "methods.mine",
             {"lr": 1.0, "epochs": 1, "weight_decay": 0.0, "ratio": 0.5},
-            r"methods: unknown name 'mine'.*one of graddiff, npo, po.*methods\.mine\.module",
+            r"methods: unknown name 'mine'.*one of ceu, dpo, .*npo.*methods\.mine\.module",
         ),
         ("selections.mine", {}, r"selections: unknown name 'mine'.*selections\.mine\.module"),
         ("selections.wagle", {}, "selections.wagle has no gamma"),

@@ -4,13 +4,14 @@ import copy
 import json
 
 import pytest
+import torch
 import yaml
 from tiny_families import FAMILIES, build
 
 from wagle.cli import main as command_line
 from wagle.errors import WagleError
 from wagle.experiment import config
-from wagle.model import adapters, families
+from wagle.model import adapters, checkpoints, families, portable
 from wagle.model.inspection import inspect_model
 from wagle.runtime.identity import ROOT
 
@@ -128,16 +129,24 @@ def test_lora_needs_no_module_names():
     config.validate(experiment)
 
 
-def test_checkpoints_in_the_original_format_keep_the_familys_names(tokenizer, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "own", "published"),
+    [
+        ("GPT-NeoX", "lm_head.weight", "embed_out.weight"),
+        ("Mixtral", "mlp.experts.down_proj", "block_sparse_moe.experts.0.w2.weight"),
+    ],
+)
+def test_what_is_given_away_has_the_familys_own_names(name, own, published, tokenizer, tmp_path):
     from safetensors import safe_open
 
-    from wagle.model import checkpoints
+    def names():
+        with safe_open(tmp_path / "model.safetensors", "pt") as file:
+            return [key for key in file.keys() if key.endswith((own, published))]  # noqa: SIM118
 
-    model = build(BY_NAME["GPT-NeoX"], tokenizer)
-    heads = {}
-    for original in (False, True):
-        folder = tmp_path / str(original)
-        checkpoints.save(model, tokenizer, folder, original_format=original)
-        with safe_open(folder / "model.safetensors", "pt") as file:
-            heads[original] = {"lm_head.weight", "embed_out.weight"} & set(file.keys())
-    assert heads == {False: {"lm_head.weight"}, True: {"embed_out.weight"}}
+    model = build(BY_NAME[name], tokenizer)
+    checkpoints.save(model, tokenizer, tmp_path)
+    assert names() and all(key.endswith(own) for key in names())
+    portable.make_portable(tmp_path)
+    assert names() and all(key.endswith(published) for key in names())
+    again = dict(checkpoints.load(tmp_path).named_parameters())
+    assert all(torch.equal(p, again[key]) for key, p in model.named_parameters())

@@ -58,3 +58,15 @@ def test_metrics(installed, tmp_path):
 def test_package_data(installed):
     code, text = installed("harness", "no-model", "--tasks", "nonsense", "--data-dir", ".")
     assert code == 1 and "one of mmlu, wikitext, wmdp_bio, wmdp_cyber" in text
+
+
+def test_unlearn_says_that_it_needs_the_workflow(installed, checkpoint):
+    arguments = ["--model", checkpoint, "--forget", "f", "--retain", "r", "--out", "o"]
+    code, text = installed("unlearn", *arguments)
+    assert code == 1 and "no workflow in" in text and "a checkout" in text
+
+
+def test_new_files_need_no_workflow(installed, checkpoint, tmp_path):
+    arguments = ["--task", "custom", "--model", checkpoint, "--data", tmp_path, "--gpus", "0"]
+    code, text = installed("new", "mine", *arguments)
+    assert code == 0 and "written and valid" in text

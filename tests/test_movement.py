@@ -100,7 +100,7 @@ def cell(model, tokenizer, rows, checkpoint, loss, **options):
     ).record
 
 
-def nothing(forget, retain, reference):
+def nothing(forget, retain):
     return forget.mean * 0, retain.mean * 0
 
 

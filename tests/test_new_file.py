@@ -46,7 +46,7 @@ def test_faults_are_found_before_a_file_is_written():
         new_file.experiment_text(new_file.Request("x", "tufo", {}, "data", 1, ""))
     with pytest.raises(WagleError, match="ratio"):
         new_file.experiment_text(request(ratio=1.5))
-    with pytest.raises(WagleError, match="selections"):
+    with pytest.raises(WagleError, match="wagel"):
         new_file.experiment_text(request(selections=("wagel",)))
 
 

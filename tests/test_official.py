@@ -106,7 +106,7 @@ def test_padding_in_the_loss_is_not_attended_to(tokenizer):
 # --- weight decay ---
 
 
-def nothing(forget, retain, reference):
+def nothing(forget, retain):
     return 0 * forget.mean, 0 * retain.mean
 
 

@@ -85,6 +85,17 @@ def test_the_whole_paper_fits_one_card_of_80_gb_as_the_headers_say(policy):
     assert all(stage.fits(plan.GPUS[1]) for stage in plan.stages(settings, 75))
 
 
+@pytest.mark.parametrize(("name", "copies"), [("simnpo", 0), ("undial", 1), ("npo_sam", 1)])
+def test_an_objectives_further_copies_of_the_weights_count(name, copies):
+    methods = PAPER["methods"]
+    npo = methods["npo"] | {"module": f"wagle.objectives.{name}", "options": {}}
+    plain, more = (
+        stages_by_name(PAPER | {"methods": each})["unlearn fp32"].gpu_memory
+        for each in (methods, methods | {"npo": npo})
+    )
+    assert more - plain == pytest.approx(copies * 4 * 6_738_415_616)
+
+
 def test_several_gpus_divide_a_training_jobs_bytes_and_leave_fewer_for_others():
     sharded = PAPER | {"resources": PAPER["resources"] | {"training_gpus": 2}}
     one, two = stages_by_name(PAPER), stages_by_name(sharded)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_families import FAMILIES, build
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from wagle.model import checkpoints
-from wagle.model.portable import LEAST, both_forms, make_portable
+from wagle.model.portable import LEAST, OLDEST, SINCE, both_forms, make_portable
 
 IDS = [[0, 5, 9, 30, 31, 77, 100, 101, 12, 13, 50, 60, 70, 80]]
 LLAMA3 = {
@@ -114,3 +115,19 @@ def test_transformers_4_45_loads_the_same_model(model, tokenizer, tmp_path, rope
     _, same, tokens, chat, dtype = in_old_release(tmp_path, text)
     torch.testing.assert_close(torch.tensor(same), logits, rtol=1e-4, atol=1e-4)
     assert tokens == tokenizer(text)["input_ids"] and chat == CHAT and dtype == "torch.float32"
+
+
+@pytest.mark.compat
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_transformers_4_45_loads_every_family_that_it_knows(family, tokenizer, tmp_path):
+    model = build(family, tokenizer)
+    if SINCE.get(model.config.model_type) != OLDEST:
+        pytest.skip(f"{family.name} came to transformers after {OLDEST}")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4 if parameter.dim() > 1 else 1)  # so that positions matter
+        logits = model(torch.tensor(IDS)).logits
+    checkpoints.save(model, tokenizer, tmp_path)
+    make_portable(tmp_path)
+    _, same, _, _, _ = in_old_release(tmp_path)
+    torch.testing.assert_close(torch.tensor(same), logits, rtol=1e-4, atol=1e-4)

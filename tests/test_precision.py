@@ -16,7 +16,8 @@ from wagle.model.losses import answer_loss
 from wagle.objectives import graddiff
 from wagle.runtime import threads
 from wagle.training import optimizers
-from wagle.training.loop import TrainingData, fit
+from wagle.training.data import TrainingData
+from wagle.training.loop import fit
 from wagle.training.objective import Objective
 from wagle.training.options import TrainingOptions
 from wagle.training.resume import ResumeFolder
@@ -151,11 +152,11 @@ def test_a_killed_run_continues_to_the_same_weights(policy, options, model, enco
     expected = run(copy.deepcopy(model), encoded, policy, **options)
     calls = []
 
-    def killed(f, r, reference):
+    def killed(f, r):
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return graddiff.loss(f, r, reference)
+        return graddiff.loss(f, r)
 
     resume = ResumeFolder(tmp_path / "resume", "me", interval=0)
     with pytest.raises(KeyboardInterrupt):

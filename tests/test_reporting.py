@@ -10,7 +10,7 @@ from wagle.errors import WagleError
 from wagle.evaluation.statistics import difference, holm
 from wagle.experiment import tasks
 from wagle.experiment.cells import Cell
-from wagle.figures import gamma_sweep, precision
+from wagle.figures import gamma_sweep, methods, precision
 from wagle.reporting import differences, examples, frames, plots, published, tables, timing
 from wagle.runtime.files import json_text, sha256_file, write_json
 
@@ -181,6 +181,37 @@ def test_gamma_axis(tmp_path):
     data = gamma_sweep.table(files, SHOWN | {"cells": cells}).set_index(["selection", "metric"])
     assert data.loc[("wagle", "UE Avg"), "log10(gamma/GN)"] == pytest.approx(1)
     assert pd.isna(data.loc[("dense", "UE Avg"), "log10(gamma/GN)"])
+
+
+def test_the_methods_table_says_which_unlearn(tmp_path):
+    """By an interval over rows and seeds: the same model before is compared with every seed."""
+    gains = {"npo": 0.4, "rmu": 0.0}
+    rows = {"original": [0.1 * (i % 3) for i in range(12)]}
+    for method, gain in gains.items():
+        for seed in (1, 2, 3):
+            noise = [0.01 * ((seed * i) % 5 - 2) for i in range(12)]
+            values = [x + gain + e for x, e in zip(rows["original"], noise, strict=True)]
+            rows[f"{method}/dense/ratio-all/seed-{seed}"] = values
+    frame, paths = [], []
+    for number, (name, values) in enumerate(rows.items()):
+        cell = Cell.parse(name)
+        keys = {key: getattr(cell, key) for key in tables.KEYS}
+        for metric in ("1-Rouge-L", "UT Avg"):
+            value = sum(values) / len(values)
+            frame.append(ABOUT | keys | {"metric": metric, "value": value})
+        paths.append(tmp_path / f"rows-{number}.json")
+        write_json(paths[-1], {"wagle": {"1-Rouge-L": values, "UT Avg": values}})
+    pd.DataFrame(frame).to_csv(tmp_path / "metrics.csv", index=False)
+    files = {"metrics": [tmp_path / "metrics.csv"], "rows": paths}
+    params = SHOWN | {"metric": "1-Rouge-L", "selections": ["dense"], "cells": list(rows)}
+    data = methods.table(files, params).set_index(["method", "metric"])
+    assert data.loc[("npo", "1-Rouge-L"), "unlearns"] == "yes"
+    assert data.loc[("rmu", "1-Rouge-L"), "unlearns"] == "no"
+    assert data.loc[("rmu", "1-Rouge-L"), "change"] == "no difference"
+    assert data.loc[("npo", "1-Rouge-L"), "difference"] == pytest.approx(0.4, abs=0.01)
+    assert data.loc[("npo", "UT Avg"), "unlearns"] == ""
+    assert (data["seeds"] == 3).all() and data["covers"].str.startswith("3 paired seeds").all()
+    plots.save(methods, data.reset_index(), params, {"png": tmp_path / "methods.png"})
 
 
 def precision_files(folder):

@@ -23,9 +23,9 @@ def optimizer(policy="fp32"):
 def test_round_trip(tmp_path, policy):
     first, second = optimizer(policy), optimizer(policy)
     first.step(0.1)
-    save_state(ResumeFolder(tmp_path, "me"), Progress(1, ["{}\n"]), first)
-    assert load_state(ResumeFolder(tmp_path, "other"), second) == (0, [])
-    assert load_state(ResumeFolder(tmp_path, "me"), second) == (1, ["{}\n"])
+    save_state(ResumeFolder(tmp_path, "me"), Progress(1, ["{}\n"], {"multiplier": 0.1}), first)
+    assert load_state(ResumeFolder(tmp_path, "other"), second) == (0, [], {})
+    assert load_state(ResumeFolder(tmp_path, "me"), second) == (1, ["{}\n"], {"multiplier": 0.1})
     assert torch.equal(first.parameters["w"], second.parameters["w"])
     assert all(
         torch.equal(value, second.parameter_state("w")[key])
@@ -34,7 +34,7 @@ def test_round_trip(tmp_path, policy):
     assert (
         load_state(None, second)
         == load_state(ResumeFolder(tmp_path / "none", "me"), second)
-        == (0, [])
+        == (0, [], {})
     )
 
 
@@ -52,14 +52,14 @@ def test_a_state_is_written_one_tensor_at_a_time(tmp_path, monkeypatch):
     first = optimizer()
     first.step(0.1)
     monkeypatch.setattr(torch.Tensor, "cpu", counted)
-    save_state(ResumeFolder(tmp_path, "me"), Progress(1, []), first)
+    save_state(ResumeFolder(tmp_path, "me"), Progress(1, [], {}), first)
     assert len(copies) == 6 and max(alive) <= 1  # weights and two moments, hashed and written
 
 
 def test_any_changed_bit_is_refused(tmp_path):
     first, rng = optimizer(), random.Random(0)
     first.step(0.1)
-    save_state(ResumeFolder(tmp_path, "me"), Progress(1, ["{}\n"]), first)
+    save_state(ResumeFolder(tmp_path, "me"), Progress(1, ["{}\n"], {"multiplier": 0.1}), first)
     path = tmp_path / resume.STATE_FILE
     whole = path.read_bytes()
     weights = {"w": torch.nn.Parameter(torch.ones(3, 5))}

@@ -113,6 +113,47 @@ def test_sharded_is_one_process_up_to_rounding(job, tmp_path, processes, precisi
     )
 
 
+def unlearn_several(jobs):
+    """Several cells in one group of processes, whose start takes longer than a cell."""
+    for each in jobs:
+        unlearn_files(**each)
+
+
+ASKING = {  # for logits of two models and both labels, hidden states, a second pass, a state
+    "undial": {},
+    "dpo": {},
+    "rmu": {"layer": 0, "alpha": 2.0},
+    "npo_sam": {"rho": 0.1},
+    "pdu": {"eps": 1.0, "multiplier": 2.0, "warmup_epochs": 0},
+}
+
+
+def test_objectives_that_ask_for_more_are_sharded_as_well(job, tmp_path):
+    refusals = tmp_path / "refusals.jsonl"
+    refusals.write_text("".join(json.dumps({"text": f"I cannot say {i}."}) + "\n" for i in "ab"))
+    for processes in (1, 2):
+        jobs = []
+        for name, options in ASKING.items():
+            folder = tmp_path / f"{name}-{processes}"
+            folder.mkdir()
+            changes = {"objective": f"wagle.objectives.{name}", "objective_options": options}
+            jobs.append(job | changes | {"refusals": str(refusals)} | outputs(folder))
+        launch.run(unlearn_several, {"jobs": jobs}, processes)
+    for name in ASKING:
+        one, many = (tmp_path / f"{name}-{processes}" for processes in (1, 2))
+        lines = [
+            [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+            for folder in (one, many)
+        ]
+        assert len(lines[0]) == len(lines[1]) > 2
+        for a, b in zip(*lines, strict=True):
+            assert b == pytest.approx(a, rel=1e-4, abs=1e-6), name
+        weights = [checkpoints.load(folder / "checkpoint").state_dict() for folder in (one, many)]
+        torch.testing.assert_close(*weights, rtol=0, atol=2e-5)
+        moved = [json.loads((folder / "moved").read_text()) for folder in (one, many)]
+        assert moved[1]["frozen_moved"] == 0 and moved[1]["selected"] == moved[0]["selected"]
+
+
 def test_fine_tuning_sharded_is_one_process_up_to_rounding(job, tmp_path):
     changes = {"batch_size": 4, "weight_decay": 0.0, "token_budget": 200, "seed": 0}
     finetune_job = {
@@ -140,8 +181,8 @@ def test_the_processes_end_with_the_job_that_started_them(job, tmp_path):
     They have sessions of their own, which the signal does not reach.
     """
     (tmp_path / "waits.py").write_text(
-        "import os, pathlib, time\nFORGET_LABELS, NEEDS_REFERENCE = 'answer', False\n\n\n"
-        "def loss(forget, retain, reference):\n"
+        "import os, pathlib, time\nFORGET_LABELS, NEEDS = 'answer', ()\n\n\n"
+        "def loss(forget, retain):\n"
         "    pathlib.Path(f'{os.getpid()}.pid').touch()\n    time.sleep(100)\n"
     )
     waiting_job = job | outputs(tmp_path) | {"objective": "waits"}

@@ -51,10 +51,10 @@ import time
 from pathlib import Path
 
 FORGET_LABELS = "answer"
-NEEDS_REFERENCE = False
+NEEDS = ()
 
 
-def loss(forget, retain, reference):
+def loss(forget, retain):
     if Path("hold").exists() and any(Path("results").rglob("resume.part/state.safetensors")):
         Path("hold").rename("held")
         time.sleep(300)

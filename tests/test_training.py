@@ -17,16 +17,17 @@ from wagle.experiment import official, schema_inputs, schema_training
 from wagle.experiment.settings import NOT_TRAINING
 from wagle.model.losses import answer_loss
 from wagle.objectives import finetune, graddiff, npo
-from wagle.training.loop import TrainingData, fit
+from wagle.training.data import TrainingData
+from wagle.training.loop import fit
 from wagle.training.movement import TrainedWeights, check_trained
 from wagle.training.objective import Objective, load_objective
 from wagle.training.options import TrainingOptions
+from wagle.training.reference import Reference, reference_losses
 from wagle.training.resume import ResumeFolder
 from wagle.training.schedule import learning_rate, make_steps
 from wagle.training.unlearning import (
     UnlearningRows,
     count_moved,
-    reference_losses,
     unlearn,
 )
 
@@ -85,7 +86,7 @@ def test_weight_decay_acts_on_selected_weights_alone(model, encoded):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     masks = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in before.items()}
     masks["lm_head.weight"][::2] = True
-    after = run(model, encoded, masks, loss=lambda f, r, reference: (0 * f.mean, 0 * r.mean))
+    after = run(model, encoded, masks, loss=lambda f, r: (0 * f.mean, 0 * r.mean))
     steps = 2 * -(-len(encoded["forget"]) // 4)
     factor = 1.0
     for step in range(steps):
@@ -127,7 +128,8 @@ def test_the_loss_curve_is_that_of_the_first_version(name, model, encoded, tmp_p
     masks = {
         name: torch.rand(p.shape, generator=generator) < 0.5 for name, p in model.named_parameters()
     }
-    reference = reference_losses(model, encoded["forget"], 2, 500) if name == "npo" else None
+    losses = reference_losses(model, encoded["forget"], 2, 500) if name == "npo" else None
+    reference = Reference(losses)
     outputs = {"reference": reference, "log": tmp_path / "log"}
     loss = {"graddiff": graddiff, "npo": npo}[name].loss
     run(model, encoded, masks, loss, outputs=outputs, lr=1e-2, token_budget=400)
@@ -178,11 +180,11 @@ def test_a_killed_run_continues_to_the_same_weights(model, encoded, tmp_path):
     killed = copy.deepcopy(model)
     calls = []
 
-    def killed_loss(f, r, reference):
+    def killed_loss(f, r):
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return graddiff.loss(f, r, reference)
+        return graddiff.loss(f, r)
 
     resume = ResumeFolder(tmp_path / "resume", "me", interval=0)
     with pytest.raises(KeyboardInterrupt):
@@ -213,7 +215,7 @@ def test_broken_state_is_an_error(model, encoded, tmp_path):
 
 def test_nan_loss_stops_with_the_step_and_rows(model, encoded):
     with pytest.raises(WagleError, match=r"step 0: forget loss nan.*forget rows"):
-        run(model, encoded, loss=lambda f, r, reference: (f.mean * float("nan"), r.mean))
+        run(model, encoded, loss=lambda f, r: (f.mean * float("nan"), r.mean))
 
 
 def test_nan_gradient_stops_with_the_tensor(model, encoded):

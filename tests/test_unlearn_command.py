@@ -1,5 +1,6 @@
 """`wagle unlearn` on a tiny model: one command from two files to a model and a page."""
 
+import fnmatch
 import json
 import os
 import re
@@ -9,12 +10,16 @@ import sys
 import pytest
 from transformers import AutoModelForCausalLM
 
+from wagle.audit import model_card
 from wagle.audit.check import PROBLEMS, audit_folder
+from wagle.cli import unlearn
 from wagle.cli.main import main
 from wagle.data import synthetic
 from wagle.data.rows import write_rows
+from wagle.experiment import config, grid, new_file
 from wagle.model import checkpoints
 from wagle.reporting import before_after
+from wagle.runtime.files import write_json
 from wagle.runtime.identity import ROOT
 
 pytestmark = pytest.mark.slow(1)
@@ -35,7 +40,7 @@ def files(tmp_path_factory, _tiny):
 def command(files, *more):
     result = ["unlearn", "--model", files / "model", "--forget", files / "forget.jsonl"]
     result += ["--retain", files / "retain.jsonl", "--out", files / "out", "--gpus", "0"]
-    result += ["--lrs", "1e-4", "1e-3", "--epochs", "1", "--max-new-tokens", "4"]
+    result += ["--epochs", "1", "--max-new-tokens", "4"]
     return [*map(str, result), *more]
 
 
@@ -53,7 +58,7 @@ def run(files, *more):
 
 
 def test_one_command_gives_a_model_a_page_and_honest_words(files):
-    code, text = run(files, "--licence", "mit")
+    code, text = run(files, "--lr", "1e-3", "--licence", "mit")
     assert code == 0, text[-6000:]
     out = files / "out"
     model = AutoModelForCausalLM.from_pretrained(out / "model")
@@ -66,7 +71,7 @@ def test_one_command_gives_a_model_a_page_and_honest_words(files):
     hashes = json.loads((out / "results/own/data/check/check.json").read_text())
     assert all(hashes[role]["sha256"] in card for role in ("forget", "retain"))
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["forget_rows"] == 12  # the other half is for the search
+    assert summary["forget_rows"] == 24 and summary["lr"] == 1e-3
     page = (out / "page.html").read_text()
     # a random model knows nothing, and both places say so
     assert "hardly knew" in page and "hardly knew" in text
@@ -75,7 +80,9 @@ def test_one_command_gives_a_model_a_page_and_honest_words(files):
     assert not [finding for finding in audit.findings if finding.kind in PROBLEMS]
     runs = sorted((out / "results/own").rglob("run.json"))
     stamps = {path: path.stat().st_mtime_ns for path in runs}
-    code, text = run(files, "--licence", "apache-2.0")  # nothing is to do but a new card
+    code, text = run(
+        files, "--lr", "1e-3", "--licence", "apache-2.0"
+    )  # nothing is to do but a new card
     assert code == 0, text[-3000:]
     assert {path: path.stat().st_mtime_ns for path in runs} == stamps
     assert "license: apache-2.0" in (out / "model/README.md").read_text()
@@ -98,6 +105,58 @@ def test_faults_are_one_line_before_any_work(files, tmp_path, capsys):
     assert "no file" in error("--forget", str(tmp_path / "absent.jsonl"))
     assert "ratio" in error("--ratio", "1.5")
     assert "no model folder" in error("--model", "./absent")
+
+
+def written(files, monkeypatch, *more):
+    """The experiment that the command writes; nothing runs."""
+    stopped = 3
+    monkeypatch.setattr(unlearn, "snakemake", lambda *arguments, **options: stopped)
+    assert main(command(files, *more)) == stopped
+    return config.load(files / "out/experiment.yaml")
+
+
+def test_the_search_is_judged_on_rows_of_its_own_where_there_are_enough(files, monkeypatch):
+    searched = written(files, monkeypatch)
+    assert searched["tuning"]["lrs"] == list(new_file.default_lrs(10**6))
+    assert searched["tuning"]["rows"]["share"] == 0.5
+    assert "rows" not in written(files, monkeypatch, "--rows", "12")["tuning"]
+    assert "tuning" not in written(files, monkeypatch, "--lr", "1e-3")
+    for made in (searched, written(files, monkeypatch, "--lr", "1e-3", "--selection", "dense")):
+        [cell] = [cell for cell in grid.table_cells(made) if cell.selection]
+        assert any(fnmatch.fnmatch(cell.id, pattern) for pattern in made["keep"])
+
+
+def test_one_run_at_a_time(files, capsys):
+    with unlearn.locked(files / "out"):
+        assert main(command(files)) == 1
+    assert "another command runs in" in capsys.readouterr().err
+
+
+def test_the_search_as_it_is_shown(files, monkeypatch, tmp_path):
+    made = written(files, monkeypatch, "--lrs", "1e-3", "1e-4")
+    [cell] = [cell for cell in grid.table_cells(made) if cell.selection]
+    point = {"lr": 1e-4, "met": False, "ends": ["lowest lr"], "least": 0.5}
+    (tmp_path / f"tuning/picks/{cell.group}").mkdir(parents=True)
+    write_json(tmp_path / f"tuning/picks/{cell.group}/point.json", point)
+    for number, trial in enumerate(grid.all_trials(made)):
+        folder = tmp_path / "tuning/metrics" / trial.id
+        folder.mkdir(parents=True)
+        values = {"UE Avg": 0.9 - number, "UT Avg": 0.1 + number, "degenerate": 0.0}
+        metrics = {name: {"value": value} for name, value in values.items()}
+        write_json(folder / "metrics.json", {"wagle": metrics})
+    search = before_after._search(tmp_path, made, cell)
+    assert [point["lr"] for point in search.points] == [1e-4, 1e-3] and search.rows_apart
+    assert search.points[1]["UE Avg"] == 0.9 and search.at_least == 0.95
+    [sentence] = before_after._of_search(search)
+    assert "no learning rate satisfied" in sentence and "0.0001" in sentence
+
+
+def test_the_card_of_a_tuned_cell_has_its_point():
+    assert model_card._picked({"lr": 1e-4, "ratio": 0.9}) == {
+        "share of weights updated": 0.9,
+        "peak learning rate": 1e-4,
+    }
+    assert model_card._picked({"lr": 1e-4, "ratio": None}) == {"peak learning rate": 1e-4}
 
 
 def outcome(known, efficacy, broken=0.0, search=None):

@@ -38,10 +38,10 @@ def score(weight, forget, *, power=1.0):
 MY_OBJECTIVE = '''"""Gradient ascent alone: no retain term."""
 
 FORGET_LABELS = "answer"
-NEEDS_REFERENCE = False
+NEEDS = ()
 
 
-def loss(forget, retain, reference):
+def loss(forget, retain):
     return -forget.mean, 0 * retain.mean
 '''
 

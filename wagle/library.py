@@ -196,7 +196,7 @@ def unlearn(
 ) -> Unlearned:
     """Make `model` forget, in place; returns it with the record of what moved.
 
-    method: npo, graddiff, po; or any name with your own `module`.
+    method: one of docs/methods.md, such as npo; or any name with your own `module`.
     masks: which weights may change; None: all, or the adapters.
     adapters: r, alpha, dropout (and target_modules), for LoRA instead of masks.
     method_options: of the loss, such as {"beta": 0.1}.

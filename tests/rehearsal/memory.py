@@ -17,7 +17,8 @@ from wagle.data.prompts import Encoded
 from wagle.evaluation.scoring import statistics
 from wagle.experiment.model_shape import SHAPES
 from wagle.objectives import graddiff
-from wagle.training.loop import TrainingData, fit
+from wagle.training.data import TrainingData
+from wagle.training.loop import fit
 from wagle.training.objective import Objective
 from wagle.training.optimizers import POLICIES, Decay, make_optimizer, weight_precision
 from wagle.training.options import TrainingOptions

@@ -23,12 +23,13 @@ from wagle.evaluation import generation, scoring
 from wagle.model import checkpoints
 from wagle.model.adapters import add_adapters
 from wagle.objectives import npo
-from wagle.training.loop import TrainingData, fit
+from wagle.training.data import TrainingData
+from wagle.training.loop import fit
 from wagle.training.objective import load_objective
 from wagle.training.optimizers import POLICIES, weight_precision
 from wagle.training.options import TrainingOptions
+from wagle.training.reference import Reference, reference_losses
 from wagle.training.resume import ResumeFolder
-from wagle.training.unlearning import reference_losses
 
 ROLES = ("forget", "retain")
 ROWS = {role: synthetic.split(role, 6, 2, 0) for role in ROLES}
@@ -56,7 +57,7 @@ def unlearning(device: str, policy: str, *, lora: bool = False, **changes) -> li
     if lora:
         model, masks = add_adapters(model, seed=0, **LORA), None
     data = TrainingData(ENCODED["forget"], ENCODED["retain"], PAD)
-    reference = reference_losses(model, data.forget, PAD, 4000)
+    reference = Reference(reference_losses(model, data.forget, PAD, 4000))
     objective = load_objective(npo.__name__, {"beta": 0.1, "size": "mean", "retain_weight": 1.0})
     options = dataclasses.replace(OPTIONS, precision=policy, **changes)
     with tempfile.TemporaryDirectory() as folder:

@@ -11,6 +11,7 @@ Left out: any promise that the forgotten data cannot be recovered. No metric sho
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from wagle.audit.check import PROBLEMS, audit_folder
@@ -81,7 +82,7 @@ sha256 of the record of every job behind this model:
 {records}
 
 sha256 of the files as the pipeline wrote them. config.json and tokenizer_config.json have the
-older keys besides here:
+older keys besides here. The weights of some families, such as Mixtral, have other names here:
 
 {files}
 """
@@ -100,11 +101,13 @@ def render_card(
     licence: str,
     experiment: str,
     least: str,
+    point: Mapping | None = None,
 ) -> str:
     """The README.md of an exported cell.
 
     `metrics` are the cell's own, by protocol and name. `records` must hold the cell's unlearning
-    job. `least` is the oldest release of transformers that loads the folder as this model.
+    job. `least` is the oldest release of transformers that loads the folder as this model. `point`
+    is the picked point of a tuned cell (docs/tuning.md).
     """
     path = f"unlearned/{cell.id}/manifest.json"
     unlearned, behind = records[path], [records[source] for source in ancestors(records, path)]
@@ -114,7 +117,7 @@ def render_card(
         for name, entry in unlearned.manifest["outputs"].items()
         if name.startswith("checkpoint/")
     }
-    about = _about(cell, unlearned, experiment).items()
+    about = (_about(cell, unlearned, experiment) | _picked(point or {})).items()
     return CARD.format(
         licence=licence,
         cell=cell.id,
@@ -144,6 +147,12 @@ def _about(cell: Cell, unlearned: Record, experiment: str) -> dict:
         "experiment": experiment,
         "made": f"{run.get('started')} on {run.get('accelerator') or run.get('processor')}",
     }
+
+
+def _picked(point: Mapping) -> dict:
+    """Ratio and learning rate of a tuned cell, which its own name does not have."""
+    names = {"ratio": "share of weights updated", "lr": "peak learning rate"}
+    return {name: point[key] for key, name in names.items() if point.get(key) is not None}
 
 
 def _base_model(behind: list[Record]) -> str:
@@ -204,7 +213,8 @@ def export_model(results: str | Path, name: str, target: str | Path, licence: st
         copy = Path(scratch) / "model"
         shutil.copytree(checkpoint, copy, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
         least = make_portable(copy)
-        card = render_card(cell, records, metrics, licence, root.resolve().name, least)
+        point = read_json(root / f"tuning/picks/{cell.group}/point.json") if cell.tuned else None
+        card = render_card(cell, records, metrics, licence, root.resolve().name, least, point)
         (copy / "README.md").write_text(card, encoding="utf-8")
         copy.rename(target)
     return target

@@ -36,7 +36,8 @@ COMMANDS = (
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands, or of `command` alone: the others then have no arguments."""
     parser = argparse.ArgumentParser(
-        prog="wagle", description="Metrics, comparisons and checks outside the pipeline."
+        prog="wagle",
+        description="Unlearn your own rows; measure, compare and check outside the pipeline.",
     )
     subparsers = parser.add_subparsers(dest="command", required=True)
     for name in COMMANDS:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ratio", type=float, default=0.95, help="share of weights that may change (0.95)")
     add("--lr", type=float, help="this peak learning rate, without a search")
     add("--lrs", type=float, nargs="+", help="peak learning rates that are tried")
-    add("--keep", type=float, default=0.95, help="share of UT Avg that must stay (0.95)")
+    add("--keep-utility", type=float, default=0.95, help="share of UT Avg that must stay (0.95)")
     add("--epochs", type=int, default=5, help="passes over the rows to forget (5)")
     add("--rows", type=int, default=100, help="most rows of each file that are measured (100)")
     add("--template", help="text around question and answer; default: chat where there is one")
@@ -151,7 +151,7 @@ def _write_experiment(options, out: Path, block: dict, size, files: dict, counts
         lrs=lrs,
         epochs=options.epochs,
         share=0.5 if apart else None,
-        least_kept=options.keep,
+        least_kept=options.keep_utility,
         rows=options.rows,
         max_length=options.max_length,
         max_new_tokens=options.max_new_tokens,
@@ -181,7 +181,7 @@ def _plan(options, config: dict, counts: dict) -> str:
         apart = ", judged on rows of their own" if "rows" in tuning else ""
         search = (
             f"learning rates {rates} are tried{apart}; taken is the one that forgets most among"
-            f" those that keep {options.keep:.0%} of utility"
+            f" those that keep {options.keep_utility:.0%} of utility"
         )
     return (
         f"{options.model}: {config['resources']['parameters']:,.0f} weights; {rows}\n"

@@ -16,7 +16,8 @@ from wagle.errors import WagleError
 from wagle.experiment import figures, grid, official, plugins
 from wagle.experiment.cells import WITHOUT_SCORE
 from wagle.experiment.model_modules import modules_on_disk
-from wagle.experiment.plugins import objective_module, score_module
+from wagle.experiment.objective_checks import check_objective
+from wagle.experiment.plugins import objective_module, reads_refusals, score_module
 from wagle.experiment.settings import blocks, settings_of
 from wagle.experiment.splits import split_entries
 from wagle.experiment.tasks import Task, task_of
@@ -34,7 +35,7 @@ def check_references(config: dict, name: str) -> None:
     _check_book(config, name)
     _check_split_sources(config, name)
     _check_lora_modules(config, name)
-    _check_figures(config, name)
+    _check_figures(config, task, name)
     if "tuning" in config:
         _check_tuning(config, task, name)
     _check_keep(config, name)
@@ -104,8 +105,10 @@ def _check_methods(config: dict, name: str) -> None:
                 raise WagleError(
                     f"{place} has {', '.join(sorted(unread))}", "a selection that has a mask"
                 )
-        refuses = identity.constant(module, "FORGET_LABELS") == "refusal"
         chosen = [settings_of(config, method, selection) for selection in config["selections"]]
+        for each in chosen:
+            check_objective(config, module, each.options, where)
+        refuses = reads_refusals(module)
         refuses |= any(each.forget_labels == "refusal" for each in chosen)
         if refuses and "refusals" not in config["data"]["splits"]:
             raise WagleError(f"{where} needs refusal answers", "a split data.splits.refusals")
@@ -269,7 +272,7 @@ def _check_lora_modules(config: dict, name: str) -> None:
                 _raise_unknown(f"{name}: {where}.target_modules", target, known)
 
 
-def _check_figures(config: dict, name: str) -> None:
+def _check_figures(config: dict, task: Task, name: str) -> None:
     blocks = {f"figures.{key}": options for key, options in config["figures"].items()}
     for key, options in config["figures"].items():
         if "module" not in options and key not in figures.known():
@@ -284,6 +287,10 @@ def _check_figures(config: dict, name: str) -> None:
                 raise WagleError(
                     f"{name}: {where}.{key} repeats a value: {options[key]}", "each value once"
                 )
+    if "methods" in config["figures"]:
+        metric = config["figures"]["methods"]["metric"]
+        known = [each for group in task.layouts["wagle"].values() for each in group]
+        _check_known(f"{name}: figures.methods.metric", [metric], known)
     if "trade_off" in config["figures"] and "tuning" not in config:
         raise WagleError(f"{name}: figures.trade_off shows trials", "a block tuning")
     sweep = config["figures"].get("gamma_sweep")
@@ -318,7 +325,9 @@ def _check_tuning(config: dict, task: Task, name: str) -> None:
         if constraint["of"] == "retrained" and "retrained" not in config["models"]:
             raise WagleError(f"{where}.rule compares with retrained", "a models.retrained")
     if "rows" in tuning and not task.scoring_log:
-        raise WagleError(f"{where}.rows is given, but the task is {config['task']}", "task tofu")
+        raise WagleError(
+            f"{where}.rows is given, but the task is {config['task']}", "task tofu or custom"
+        )
     for key, options in config["selections"].items():
         if "lr" in options:
             raise WagleError(

@@ -19,6 +19,7 @@ from wagle.experiment.cells import Cell
 from wagle.experiment.config import training_gpus
 from wagle.experiment.gpu_memory import BYTES, MOMENTS, STEP_TRAFFIC, Passes
 from wagle.experiment.model_shape import Shape, shape
+from wagle.experiment.plugins import has_reference_model, objective_module, objective_needs
 from wagle.experiment.settings import settings_of
 from wagle.experiment.splits import split_entries
 
@@ -269,10 +270,14 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     forget, gpus = rows(config, "forget").n, max(1, training_gpus(config))
     checkpointed = unlearning.get("activation_checkpointing", False)
     trainings: dict[str, list[dict]] = {}  # of each cell, by precision
+    further: dict[str, int] = {}  # most copies of the weights that an objective keeps beside
     for cell in _all_runs(config):
         if cell.seed is not None:
             training = settings_of(config, cell.method, cell.selection).training
-            trainings.setdefault(training["precision"], []).append(training)
+            policy = training["precision"]
+            trainings.setdefault(policy, []).append(training)
+            copies = _copies_of_weights(config, cell.method)
+            further[policy] = max(further.get(policy, 0), copies)
     result = []
     for policy, chosen in sorted(trainings.items()):
         counts = [_steps(training, forget) for training in chosen]
@@ -283,7 +288,8 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
             n_jobs=len(counts),
             flops=(8 if checkpointed else 6) * n * batch * steps,
             **_optimizer_bytes(model, unlearning, policy, steps, gpus),
-            gpu_memory=_training_memory(model, unlearning, policy, batch, gpus, masked=True),
+            gpu_memory=_training_memory(model, unlearning, policy, batch, gpus, masked=True)
+            + further[policy] * BYTES[policy] * n / gpus,
             # one model, and a mask for each process
             host_memory=n * (BYTES[policy] + gpus) + _offloaded(model, unlearning),
             disk=n * BYTES[policy],
@@ -291,6 +297,12 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
         )
         result.append(stage)
     return result
+
+
+def _copies_of_weights(config: dict, method: str) -> int:
+    """Copies that a method's objective keeps: the model before unlearning, the weights for SAM."""
+    needs = objective_needs(objective_module(method, config["methods"][method]))
+    return has_reference_model(needs) + ("second_pass" in needs)
 
 
 def _steps(training: dict, forget: int) -> int:

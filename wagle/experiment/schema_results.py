@@ -224,6 +224,13 @@ class SwitchesFigure(Block):
     selections: DistinctNames = key("Selections.", FIGURE)
 
 
+class MethodsFigure(Block):
+    """Efficacy and utility of every method, less those of the model before unlearning."""
+
+    metric: Text = key("The metric of efficacy. It must have rows.", FIGURE)
+    selections: DistinctNames = key("Selections.", FIGURE)
+
+
 class TradeOff(Block):
     """Utility against efficacy of every trial. It needs the block tuning, and has no keys."""
 
@@ -249,6 +256,7 @@ class Figures(Block):
     density_layer: Density = optional("Fig. A2: density by layer.", "not drawn")
     precision: PrecisionFigure = optional("Precision against learning rate.", "not drawn")
     switches: SwitchesFigure = optional("Habits of the official code.", "not drawn")
+    methods: MethodsFigure = optional("Which methods unlearn.", "not drawn")
     trade_off: TradeOff = optional("Utility against efficacy of the tuning's trials.", "not drawn")
 
 

@@ -70,7 +70,7 @@ class Tuning(Block):
     )
     rule: Rule = key("How a trial is picked.")
     rows: Rows = optional(
-        "Evaluated rows that only trials are judged on (task tofu).",
+        "Evaluated rows that only trials are judged on (tasks tofu and custom).",
         "trials and reported cells are judged on the same rows",
     )
 

@@ -16,8 +16,7 @@ Notable: standard library only, for Snakemake asks on every start.
 from dataclasses import dataclass
 
 from wagle.experiment import official
-from wagle.experiment.plugins import objective_module
-from wagle.runtime import identity
+from wagle.experiment.plugins import objective_module, reads_refusals
 
 NOT_TRAINING = ("module", "ratio", "options", "forget_labels", "official", "overrides")
 LENGTHS = ("epochs", "steps")
@@ -68,8 +67,7 @@ def settings_of(config: dict, method: str, selection: str) -> Settings:
         merged |= block | {"options": merged["options"] | block.get("options", {})}
     habits = official.habits(merged["official"])
     module = objective_module(method, config["methods"][method])
-    refuses = identity.constant(module, "FORGET_LABELS") == "refusal"
-    of_rows = habits if refuses else habits - official.REFUSALS.keys()
+    of_rows = habits if reads_refusals(module) else habits - official.REFUSALS.keys()
     training = {key: value for key, value in merged.items() if key not in NOT_TRAINING}
     least_moved = training.pop("least_moved")
     return Settings(

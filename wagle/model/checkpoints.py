@@ -114,6 +114,14 @@ def write_order(model, path: Path) -> dict[str, list[int]]:
     return shapes
 
 
+def save_weights(model, path: str | Path, *, original_format: bool) -> None:
+    """Write the model's weights and configs into folder `path`, named as save() says."""
+    if original_format:
+        # without it transformers goes back to the names that the model was loaded from
+        model._weight_conversions = None
+    model.save_pretrained(path, save_original_format=original_format)
+
+
 def save(model, tokenizer, path: str | Path, *, original_format: bool = False) -> None:
     """Write model, tokenizer and parameters.json into folder `path`.
 
@@ -121,7 +129,7 @@ def save(model, tokenizer, path: str | Path, *, original_format: bool = False) -
         project. The names of parameters.json are then not those in the files.
     """
     path = Path(path)
-    model.save_pretrained(path, save_original_format=original_format)
+    save_weights(model, path, original_format=original_format)
     tokenizer.save_pretrained(path)
     write_order(model, path)
     for weights in path.glob("*.safetensors"):

@@ -10,6 +10,8 @@ what is given to others carries both forms:
     TokenizersBackend        PreTrainedTokenizerFast, which is the same in every release
     chat_template.jinja      chat_template in tokenizer_config.json
 
+Weights get the names of the family's published files, where those differ (docs/families.md).
+
 config.json names the least release that loads the folder as this model, as LEAST.
 
 Notable: the pipeline's own checkpoints stay as transformers writes them; only copies for others
@@ -18,14 +20,17 @@ than that, and an unknown one names the release that wrote it.
 """
 
 import json
+import tempfile
 from pathlib import Path
 
 from wagle.errors import WagleError
+from wagle.model.checkpoints import save_weights
 from wagle.runtime.files import write_json
 
 LEAST = "least_transformers_version"
 OLDEST = "4.45"  # the oldest release that is tested
-SINCE = {  # model type: release that brought it, from transformers' release notes
+# Model type: the first release whose wheel has its module. OLDEST stands for it and all before it.
+SINCE = {
     **dict.fromkeys(
         "falcon gemma gemma2 gpt2 gpt_neox gptj llama mamba mistral mixtral opt phi phi3 qwen2"
         " qwen2_moe stablelm".split(),
@@ -76,6 +81,8 @@ def make_portable(folder: str | Path) -> str:
     """
     folder = Path(folder)
     config = both_forms(_read(folder / "config.json"))
+    if any(folder.glob("*.safetensors")) and _has_other_names(config):
+        _write_published_names(folder)
     write_json(folder / "config.json", config)
     tokenizer = _read(folder / "tokenizer_config.json")
     if tokenizer.get("tokenizer_class") in (None, "TokenizersBackend"):
@@ -87,6 +94,33 @@ def make_portable(folder: str | Path) -> str:
         tokenizer["chat_template"] = template.read_text(encoding="utf-8")
     write_json(folder / "tokenizer_config.json", tokenizer)
     return config[LEAST]
+
+
+def _has_other_names(config: dict) -> bool:
+    """Whether the family's published files name weights otherwise than transformers 5 does."""
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    # transformers keeps its renamings by model type, and some by class
+    keys = [config.get("model_type"), *(config.get("architectures") or [])]
+    return any(get_checkpoint_conversion_mapping(key) for key in keys)
+
+
+def _write_published_names(folder: Path) -> None:
+    """Name the weights in `folder` as the family's published files do.
+
+    Earlier releases would leave weights under other names at random values.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        save_weights(model, scratch, original_format=True)
+        del model
+        for path in folder.glob("*.safetensors*"):
+            path.unlink()
+        for path in Path(scratch).glob("*.safetensors*"):
+            path.chmod(0o644)
+            path.rename(folder / path.name)
 
 
 def _read(path: Path) -> dict:

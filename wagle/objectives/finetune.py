@@ -5,9 +5,9 @@ step is about; `retain` is empty.
 """
 
 FORGET_LABELS = "answer"
-NEEDS_REFERENCE = False
+NEEDS = ()
 
 
-def loss(forget, retain, reference):
+def loss(forget, retain):
     """Terms per row, in nats: shapes (B,) and (0,)."""
     return forget.mean, retain.mean

@@ -6,10 +6,10 @@ CE is the mean-token cross-entropy of a row's answer in nats.
 """
 
 FORGET_LABELS = "answer"
-NEEDS_REFERENCE = False
+NEEDS = ()
 
 
-def loss(forget, retain, reference, *, retain_weight=1.0):
+def loss(forget, retain, *, retain_weight=1.0):
     """Terms per row, shapes (B_f,) and (B_r,); a step minimises the mean of each, added up.
 
     retain_weight: lambda.

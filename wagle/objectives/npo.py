@@ -11,13 +11,13 @@ Notable: with the mean, beta * x is tiny, and the loss is close to GradDiff's.
 from wagle.errors import WagleError
 
 FORGET_LABELS = "answer"
-NEEDS_REFERENCE = True
+NEEDS = ("forget.reference",)
 
 
-def loss(forget, retain, reference, *, beta=0.1, size="mean", retain_weight=1.0):
+def loss(forget, retain, *, beta=0.1, size="mean", retain_weight=1.0):
     """Terms per row, shapes (B_f,) and (B_r,).
 
-    reference: the forget rows' losses at theta_ref, computed once, before training.
+    forget.reference: the forget rows' losses at theta_ref, computed once, before training.
     retain_weight: lambda.
 
     Raises WagleError for a size other than sum or mean, or a beta that is not positive.
@@ -28,5 +28,5 @@ def loss(forget, retain, reference, *, beta=0.1, size="mean", retain_weight=1.0)
         raise WagleError(f"npo: size {size!r}", "'sum' or 'mean'")
     if not beta > 0:
         raise WagleError(f"npo: beta {beta!r}", "a positive number; GradDiff is the limit at 0")
-    x = getattr(forget, size) - getattr(reference, size)
+    x = getattr(forget, size) - getattr(forget.reference, size)
     return -(2 / beta) * logsigmoid(beta * x), retain_weight * retain.mean

@@ -6,10 +6,10 @@ CE is the mean-token cross-entropy in nats. One refusal per forget row is sample
 """
 
 FORGET_LABELS = "refusal"
-NEEDS_REFERENCE = False
+NEEDS = ()
 
 
-def loss(forget, retain, reference, *, retain_weight=1.0):
+def loss(forget, retain, *, retain_weight=1.0):
     """Terms per row, shapes (B_f,) and (B_r,).
 
     forget: the losses of the refusals. retain_weight: lambda.

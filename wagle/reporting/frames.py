@@ -17,6 +17,18 @@ NAMES = {
     "lora": "LoRA",
     "wagle": "WAGLE",
     "snip": "SNIP",
+    "ga": "GA",
+    "ga-kl": "GA+KL",
+    "npo-sam": "NPO+SAM",
+    "simnpo": "SimNPO",
+    "wga": "WGA",
+    "satimp": "SatImp",
+    "ceu": "CE-U",
+    "undial": "UNDIAL",
+    "ihl": "IHL",
+    "pdu": "PDU",
+    "rmu": "RMU",
+    "dpo": "DPO",
 }
 TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     character: f"\\{character}" for character in "&%$#_{}"
@@ -25,6 +37,8 @@ TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciici
 
 def label(name: str) -> str:
     """How a method or selection is written: `graddiff-bf16` as GradDiff bf16."""
+    if name in NAMES:
+        return NAMES[name]
     first, *rest = name.split("-", 1)
     return " ".join([NAMES.get(first, first.replace("_", " ").capitalize()), *rest])
 

@@ -179,9 +179,29 @@ def keyword_options(module: str, function: str) -> tuple[str, ...]:
         raise WagleError(
             f"module {module!r} was not found", "a file of this project or on PYTHONPATH"
         )
+    return tuple(arg.arg for arg in _signature(path, function).kwonlyargs)
+
+
+def keyword_defaults(module: str, function: str) -> dict:
+    """Defaults of those keyword-only parameters that have one. An option without must be set.
+
+    Raises WagleError when there is no such function, or when a default is no literal.
+    """
+    path = module_file(module)
+    signature = _signature(path, function)
+    pairs = zip(signature.kwonlyargs, signature.kw_defaults, strict=True)
+    try:
+        return {arg.arg: ast.literal_eval(node) for arg, node in pairs if node is not None}
+    except ValueError:
+        raise WagleError(
+            f"{path}: an option of {function} has a default that is computed", "a literal value"
+        ) from None
+
+
+def _signature(path: Path, function: str) -> ast.arguments:
     for node in _tree(path).body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
-            return tuple(arg.arg for arg in node.args.kwonlyargs)
+            return node.args
     raise WagleError(
         f"{path} defines no function {function!r}", "the interface described in docs/extending.md"
     )

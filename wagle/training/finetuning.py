@@ -6,7 +6,8 @@ from typing import NamedTuple
 from wagle.data.encoding import encode_rows
 from wagle.model.adapters import add_adapters, merge
 from wagle.objectives.finetune import loss
-from wagle.training.loop import TrainingData, TrainingSummary, fit
+from wagle.training.data import TrainingData
+from wagle.training.loop import TrainingSummary, fit
 from wagle.training.objective import Objective
 from wagle.training.options import TrainingOptions
 from wagle.training.resume import ResumeFolder

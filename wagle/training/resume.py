@@ -1,9 +1,9 @@
 """The state of a stopped training run: read whole, of the same run and unaltered, or an error.
 
 A killed job leaves one safetensors file in a folder. It holds weights and optimizer state, and in
-its header the run's identity, the steps done, their log lines and a hash over all of it. No record
-covers this file, so it carries its hash itself: a state with one flipped bit would otherwise end in
-a result that nothing could tell from a right one.
+its header the run's identity, the steps done, their log lines, the objective's state and a hash
+over all of it. No record covers this file, so it carries its hash itself: a state with one flipped
+bit would otherwise end in a result that nothing could tell from a right one.
 
 Notable: saving takes at most a twentieth of the time. One save of a 7B model's weights and both
 moments takes minutes, so the first one waits as its size says. Tensors are hashed and written one
@@ -46,10 +46,11 @@ class ResumeFolder:
 
 
 class Progress(NamedTuple):
-    """How far a run has come: the number of steps done, and their log lines."""
+    """How far a run has come: the number of steps done, their log lines, the objective's state."""
 
     steps: int
     log_lines: list[str]
+    state: dict[str, float]
 
 
 class Clock:
@@ -105,7 +106,7 @@ def save_state(resume: ResumeFolder, progress: Progress, optimizer) -> None:
     for name in optimizer.parameters:
         for kind, value in optimizer.parameter_state(name).items():
             state[f"{kind}.{name}"] = value
-    header = [resume.identity, progress.steps, progress.log_lines]
+    header = [resume.identity, *progress]
     state = dict(sorted(state.items()))
     metadata = {"state": json.dumps(header), "sha256": _digest(header, state.items())}
     partial = resume.path / PARTIAL_FILE
@@ -126,7 +127,8 @@ def state_bytes(parameters: dict[str, torch.Tensor]) -> int:
 def load_state(resume: ResumeFolder | None, optimizer) -> Progress:
     """Load this run's saved state into the optimizer and its parameters, in place.
 
-    Returns the progress of the saved run; Progress(0, []) when there is no state, or another run's.
+    Returns the progress of the saved run; Progress(0, [], {}) where there is no state, or another
+    run's.
 
     Raises WagleError when the state is not what was saved.
     """
@@ -134,7 +136,7 @@ def load_state(resume: ResumeFolder | None, optimizer) -> Progress:
 
     path = resume.path / STATE_FILE if resume else None
     if path is None or not path.exists():
-        return Progress(0, [])
+        return Progress(0, [], {})
     try:
         with safe_open(str(path), framework="pt") as file:
             names, metadata = sorted(file.keys()), file.metadata()
@@ -142,9 +144,10 @@ def load_state(resume: ResumeFolder | None, optimizer) -> Progress:
             digest = _digest(header, ((name, file.get_tensor(name)) for name in names))
             if digest != metadata["sha256"]:
                 raise ValueError("another hash")
-            identity, steps, log_lines = header
+            identity, *progress = header
             if identity != resume.identity:
-                return Progress(0, [])
+                return Progress(0, [], {})
+            steps, log_lines, objective_state = progress
             kinds = {name.partition(".")[0] for name in names} - {WEIGHT}
             for name, parameter in optimizer.parameters.items():
                 parameter.copy_(file.get_tensor(f"{WEIGHT}.{name}"))
@@ -165,4 +168,4 @@ def load_state(resume: ResumeFolder | None, optimizer) -> Progress:
             "a state saved by this project",
             f"delete {resume.path} and start again",
         ) from None
-    return Progress(steps, log_lines)
+    return Progress(steps, log_lines, objective_state)

@@ -13,6 +13,7 @@ Left out: resume state, LoRA, several nodes, attribution and evaluation (docs/sc
 fits one device).
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,6 +114,14 @@ def load(path: str | Path, precision: str = "fp32"):
                 fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
         group.barrier()
     return model
+
+
+def again(model, path: str | Path, precision: str = "fp32"):
+    """A second `model`, with weights of its own. `path` and `precision` are as in gather().
+
+    A sharded model is read from `path` again, for shards cannot be copied.
+    """
+    return copy.deepcopy(model) if _process_group() is None else load(path, precision)
 
 
 @torch.no_grad()

@@ -17,12 +17,12 @@ from typing import NamedTuple
 import torch
 
 from wagle.data.encoding import encode_rows
-from wagle.data.prompts import Encoded
 from wagle.errors import WagleError
 from wagle.model import tensors
 from wagle.model.adapters import add_adapters, merge
-from wagle.model.losses import RowLoss, answer_loss
-from wagle.training.loop import TrainingData, fit
+from wagle.training import shards
+from wagle.training.data import TrainingData
+from wagle.training.loop import fit
 from wagle.training.movement import (
     FactorRange,
     check_trained,
@@ -34,15 +34,15 @@ from wagle.training.movement import (
 from wagle.training.objective import Objective
 from wagle.training.optimizers import norms_and_biases, weight_precision
 from wagle.training.options import TrainingOptions
+from wagle.training.reference import make_reference
 from wagle.training.resume import ResumeFolder
-from wagle.training.shards import Shards, gather
 
 BIT_VIEWS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per element
 
 
 @dataclass(frozen=True)
 class UnlearningRows:
-    """Rows as read from the splits; `refusals` are the answers that PO trains on."""
+    """Rows as read from the splits; `refusals` are what PO and DPO train on."""
 
     forget: list[dict]
     retain: list[dict]
@@ -72,28 +72,6 @@ class Unlearned(NamedTuple):
 
     model: object
     record: dict
-
-
-@torch.no_grad()
-def reference_losses(
-    model, rows: list[Encoded], pad_id: int, token_budget: int, autocast: str = "none"
-) -> RowLoss:
-    """Losses of all `rows` under the model's present weights: NPO's reference, computed once.
-
-    `autocast` must be that of the training run, or the difference of two precisions would enter the
-    log-ratio. Returns shapes (len(rows),), in row order, fp32, on the CPU.
-    """
-    shards = Shards(model)
-    columns = [torch.zeros(len(rows)) for _ in RowLoss._fields]
-    for batch in shards.local_batches([len(row) for row in rows], token_budget):
-        with torch.autocast(
-            model.device.type, torch.bfloat16, enabled=autocast == "bf16", cache_enabled=False
-        ):
-            # without a row of its own, a process passes row 0 to keep step with the others
-            losses = answer_loss(model, [rows[i] for i in batch or [0]], pad_id)
-        for column, values in zip(columns, losses, strict=True):
-            column[batch] = values.float().cpu()[: len(batch)]
-    return RowLoss(*map(shards.sum_over_processes, columns))
 
 
 @dataclass(frozen=True)
@@ -180,12 +158,11 @@ def unlearn(
     Raises WagleError when refusals are needed and missing, when too few of the selected weights
     moved, when a frozen weight moved by more than `decay_frozen` explains, and as fit() does.
     """
-    data = _encode(tokenizer, rows, objective, encoding, options.seed)
-    reference = None
-    if objective.needs_reference:
-        reference = reference_losses(
-            model, data.forget, data.pad_id, options.token_budget, options.autocast
-        )
+    data = training_data(tokenizer, rows, objective, encoding, options.seed)
+    precision = weight_precision(options.precision)
+    reference = make_reference(
+        model, data, objective, options, lambda: shards.again(model, checkpoint, precision)
+    )
     fit_options = options
     if adapters is not None:
         model = add_adapters(model, seed=options.seed, **adapters)
@@ -207,7 +184,7 @@ def unlearn(
             name: torch.full(parameter.shape, name in adapted)
             for name, parameter in model.named_parameters()
         }
-    model = gather(model, checkpoint, weight_precision(options.precision))
+    model = shards.gather(model, checkpoint, precision)
     if model is None:
         return Unlearned(None, {})
     decay = FactorRange(1.0, 1.0) if adapters is not None else decay_alone(options, summary.steps)
@@ -233,17 +210,29 @@ def unlearn(
     return Unlearned(model, record)
 
 
-def _encode(
+def training_data(
     tokenizer, rows: UnlearningRows, objective: Objective, encoding: dict, seed: int
 ) -> TrainingData:
-    """Token ids of the rows; refusals replace the forget answers where the objective wants them."""
-    refusals = rows.refusals if objective.forget_labels == "refusal" else None
-    if objective.forget_labels == "refusal" and not refusals:
+    """Token ids of the rows; refusals replace forget answers, or stand beside them, as asked."""
+    replaces = objective.forget_labels == "refusal"
+    if (replaces or "forget.refusal" in objective.needs) and not rows.refusals:
         raise WagleError(
             f"{objective.name} needs refusal answers, and there are none", "a split `refusals`"
         )
+    answers = encode_rows(
+        tokenizer, rows.forget, refusals=rows.refusals if replaces else None, seed=seed, **encoding
+    )
+    refusals = []
+    if "forget.refusal" in objective.needs:
+        refusals = encode_rows(
+            tokenizer, rows.forget, refusals=rows.refusals, seed=seed, **encoding
+        )
+    retain = encode_rows(tokenizer, rows.retain, **encoding)
+    if "retain.prompt" in objective.needs:
+        retain = [dataclasses.replace(row, start=1) for row in retain]
     return TrainingData(
-        forget=encode_rows(tokenizer, rows.forget, refusals=refusals, seed=seed, **encoding),
-        retain=encode_rows(tokenizer, rows.retain, **encoding),
+        forget=answers,
+        retain=retain,
         pad_id=tokenizer.pad_token_id,
+        refusals=refusals,
     )
