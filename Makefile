@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: bench bench-statistics quick test test-slurm test-compat lint format clean-intermediates
+.PHONY: bench bench-statistics quick test test-slurm test-compat test-pipeline lint format clean-intermediates
 
 # Address of PyTorch's index of CPU wheels. Where it is given and no NVIDIA device is there, torch comes from it.
 CPU_INDEX ?=
@@ -27,6 +27,9 @@ quick: .venv/.installed  ## the default experiment: every table and figure, smal
 
 test: .venv/.installed  ## the tests
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+test-pipeline: .venv/.installed  ## whole experiments of minutes: commands and model families through Snakemake
+	$(BIN)/python -m pytest -m pipeline -n $(CORES) --dist loadfile --durations=0
 
 SLURM_TESTS ?= test
 test-slurm: .venv/.installed  ## the Slurm profile and its faults on a real one-node Slurm; SLURM_TESTS chooses some of them

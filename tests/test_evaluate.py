@@ -105,6 +105,7 @@ def test_a_row_has_prompt_truth_and_answer(model, tokenizer, rows):
     assert page.count("forget_perturbed") == 1
 
 
+@pytest.mark.pipeline
 def test_one_command_and_the_same_again(model, tokenizer, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     for name in [key for key in os.environ if key.startswith("WAGLE_")]:

@@ -21,6 +21,7 @@ from wagle.attribution import masks, topk
 from wagle.model import tensors
 from wagle.runtime.identity import ROOT
 
+pytestmark = pytest.mark.pipeline
 NAMES = ("GPT-2", "GPT-NeoX", "Qwen2-MoE", "Mamba")
 CELLS = {
     "wanda": "npo/wanda/ratio-0.5/seed-1",

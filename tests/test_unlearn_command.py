@@ -57,6 +57,7 @@ def run(files, *more):
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.pipeline
 def test_one_command_gives_a_model_a_page_and_honest_words(files):
     code, text = run(files, "--lr", "1e-3", "--licence", "mit")
     assert code == 0, text[-6000:]
