@@ -6,8 +6,13 @@ export HF_HUB_OFFLINE ?= 1
 
 .PHONY: bench bench-statistics quick test test-slurm test-compat test-pipeline lint format clean-intermediates
 
+# Address of PyTorch's index of CPU wheels. Where it is given and no NVIDIA device is there, torch comes from it.
+CPU_INDEX ?=
+WITHOUT_GPU := $(if $(wildcard /dev/nvidia[0-9]* /dev/dxg),,yes)
+
 .venv/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
+	$(if $(WITHOUT_GPU),$(if $(CPU_INDEX),$(BIN)/python -m pip install --quiet --disable-pip-version-check --index-url $(CPU_INDEX) $$(grep ^torch== requirements.txt),@echo "No NVIDIA device here: make CPU_INDEX=... installs torch without its GPU libraries (README.md)."))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@

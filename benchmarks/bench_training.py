@@ -53,7 +53,7 @@ def rows_of(folder: str, name: str, limit: int) -> list[dict]:
 
 def padded_losses(model, rows, pad_id: int, width: int) -> RowLoss:
     """Answer losses as usual code computes them, from the logits of every padded position."""
-    ids, attention, span = collate(rows, pad_id, model.device)
+    ids, attention, span, _ = collate(rows, pad_id, model.device)
     more = (0, max(0, width - ids.shape[1]))
     ids, attention, span = (
         torch.nn.functional.pad(x, more, value=v)

@@ -138,7 +138,11 @@ class SlurmNode:
             os.environ["PATH"],
             PATH,
         ]
-        self.env = outer | {"SLURM_CONF": str(config), "PATH": ":".join(map(str, path))}
+        self.env = outer | {
+            "SLURM_CONF": str(config),
+            "PATH": ":".join(map(str, path)),
+            "WAGLE_PLACEHOLDER_GPUS": "1",
+        }
         self.daemons: dict[str, subprocess.Popen] = {}
 
     def __enter__(self):

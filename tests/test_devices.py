@@ -1,5 +1,6 @@
 """Jobs of a local run reserve a device each, and a killed job's device is free at once."""
 
+import os
 import subprocess
 import sys
 import time
@@ -100,14 +101,55 @@ def test_a_schedulers_choice_stands(job, env):
     assert seen(job(**env)) == str(env.get("CUDA_VISIBLE_DEVICES"))
 
 
-def test_a_job_without_gpus_takes_none(monkeypatch):
+def test_a_job_without_gpus_sees_none(monkeypatch):
     monkeypatch.setenv("WAGLE_DEVICES", "0,1")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with devices.reserve(0):
-        assert "CUDA_VISIBLE_DEVICES" not in devices.os.environ
+    for before in (None, "0,1"):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if before:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
+        with devices.reserve(0):
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
 
 
 def test_more_than_there_are_is_refused_by_name(monkeypatch):
     monkeypatch.setenv("WAGLE_DEVICES", "0,1")
     with pytest.raises(WagleError, match="asks for 3 GPUs, 2 at hand"), devices.reserve(3):
         pass
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "remedy"),
+    [
+        ("13.0", None, "load the NVIDIA driver"),
+        (None, "580.65.06", "install a torch wheel for CUDA"),
+        ("13.0", "535.104.05", "update the driver to 580 or later, or install a torch wheel for"),
+        ("12.8", "535.104.05", "see what nvidia-smi says"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_stops_the_job(cuda, driver, remedy, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", cuda)
+    monkeypatch.setattr(devices, "DRIVER_FILE", tmp_path / "version")
+    if driver:
+        line = f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {driver}  Sat Aug 19 2023"
+        (tmp_path / "version").write_text(line)
+    with pytest.raises(WagleError, match=remedy) as error:
+        devices.check_usable(1)
+    assert (driver or "none loaded") in str(error.value)
+    assert (f"CUDA {cuda}" if cuda else "the CPU alone") in str(error.value)
+
+
+def test_fewer_usable_gpus_than_asked_for_stop_the_job(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    devices.check_usable(1)
+    with pytest.raises(WagleError, match="asks for 2 GPUs, torch can use 1"):
+        devices.check_usable(2)
+
+
+def test_placeholders_are_not_checked_and_a_job_without_gpus_neither(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    devices.check_usable(0)
+    monkeypatch.setenv("WAGLE_PLACEHOLDER_GPUS", "1")
+    devices.check_usable(1)

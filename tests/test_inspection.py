@@ -39,7 +39,7 @@ def test_a_model_is_inspected_without_its_weights(tokenizer, tmp_path, capsys):
     assert command_line.main(["inspect", folder, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     n = inspection.weights  # AdamW in fp32: weight, gradient, two moments, and a byte of mask
-    assert printed["memory_bytes"]["unlearning, fp32"] == 17 * n
+    assert printed["memory_bytes"]["unlearning, fp32"] == round(16.125 * n)
     assert printed["weights"] == n and printed["family"] == "gpt2"
     assert command_line.main(["inspect", folder]) == 0
     printed = capsys.readouterr().out

@@ -14,6 +14,7 @@ from wagle.errors import WagleError
 from wagle.model.checkpointing import checkpointed
 from wagle.model.losses import answer_loss
 from wagle.objectives import graddiff
+from wagle.runtime import threads
 from wagle.training import optimizers
 from wagle.training.data import TrainingData
 from wagle.training.loop import fit
@@ -143,9 +144,12 @@ def test_masks_and_policies_agree_on_a_full_mask(model, encoded):
         assert all(torch.equal(dense[name], full[name]) for name in dense), policy
 
 
-@pytest.mark.parametrize("policy", optimizers.POLICIES)
-def test_a_killed_run_continues_to_the_same_weights(policy, model, encoded, tmp_path):
-    expected = run(copy.deepcopy(model), encoded, policy)
+@pytest.mark.parametrize(
+    ("policy", "options"),
+    [*((policy, {}) for policy in optimizers.POLICIES), ("fp32", {"offload_moments": True})],
+)
+def test_a_killed_run_continues_to_the_same_weights(policy, options, model, encoded, tmp_path):
+    expected = run(copy.deepcopy(model), encoded, policy, **options)
     calls = []
 
     def killed(f, r):
@@ -156,10 +160,53 @@ def test_a_killed_run_continues_to_the_same_weights(policy, model, encoded, tmp_
 
     resume = ResumeFolder(tmp_path / "resume", "me", interval=0)
     with pytest.raises(KeyboardInterrupt):
-        run(copy.deepcopy(model), encoded, policy, killed, resume=resume)
+        run(copy.deepcopy(model), encoded, policy, killed, resume=resume, **options)
     assert (tmp_path / "resume" / "state.safetensors").exists()
-    again = run(copy.deepcopy(model), encoded, policy, resume=resume)
+    again = run(copy.deepcopy(model), encoded, policy, resume=resume, **options)
     assert all(torch.equal(expected[name], again[name]) for name in expected)
+
+
+@pytest.mark.parametrize("size", [1, 8, 100, 1003])
+def test_packed_masks_are_the_masks(size, monkeypatch):
+    monkeypatch.setattr(optimizers, "GPU_PIECE", 64)
+    bits = torch.rand(size) < 0.5
+    packed = optimizers.PackedBits(bits)
+    assert packed.packed.numel() == -(-size // 8)
+    for piece in (8, 64, 2048):
+        assert torch.cat(list(packed.split(piece))).equal(bits)
+
+
+@pytest.mark.parametrize("policy", optimizers.POLICIES)
+def test_packed_masks_train_the_same_weights(policy, model, encoded, monkeypatch):
+    masks = {
+        name: torch.rand(p.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+        for name, p in model.named_parameters()
+    }
+    plain = run(copy.deepcopy(model), encoded, policy, masks=masks)
+    monkeypatch.setattr(
+        optimizers, "_frozen", lambda mask, _: optimizers.PackedBits(~mask.reshape(-1))
+    )
+    packed = run(model, encoded, policy, masks=masks)
+    assert all(packed[name].equal(weights) for name, weights in plain.items())
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_streamed_moments_give_the_same_bits(masked, model, encoded, monkeypatch):
+    monkeypatch.setattr(threads, "PIECE", 64)
+    masks = {
+        name: torch.rand(p.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+        for name, p in model.named_parameters()
+    }
+    options = {"masks": masks if masked else None}
+    resident = run(copy.deepcopy(model), encoded, "fp32", **options)
+    streamed = run(model, encoded, "fp32", offload_moments=True, **options)
+    assert all(streamed[name].equal(weights) for name, weights in resident.items())
+
+
+def test_only_moments_of_fp32_can_lie_in_host_memory():
+    block = dataclasses.asdict(OPTIONS) | {"offload_moments": True, "precision": "bf16"}
+    with pytest.raises(WagleError, match="offload_moments with precision bf16"):
+        TrainingOptions.from_config(block)
 
 
 def test_unknown_policies_and_wrong_weights_are_refused(model):

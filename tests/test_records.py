@@ -58,6 +58,42 @@ def test_a_failed_job_leaves_nothing_under_a_final_name(tmp_path):
     )
 
 
+def test_a_job_that_asks_for_a_gpu_stops_before_it_computes_on_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    wants_gpu = job(tmp_path)
+    wants_gpu.resources = {"gpu": 1}
+    with pytest.raises(WagleError, match="asks for 1 GPUs"), recorded(wants_gpu):
+        pytest.fail("the job began")
+
+
+def test_a_device_that_fails_after_the_work_does_not_fail_the_job(tmp_path, monkeypatch):
+    def lost(*_):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lost)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lost)
+    folder = make(tmp_path / "a")
+    run = json.loads((folder / "run.json").read_text())
+    assert run["accelerator"] is None and "peak_gpu_mb" not in run
+
+
+def test_records_are_written_before_the_first_output_gets_its_name(tmp_path, monkeypatch):
+    folder, rename, renamed = tmp_path / "a", os.replace, []
+
+    def replace(source, target):
+        if not renamed:
+            for name in ("run.json", "manifest.json"):
+                assert json.loads((folder / f"{name}.part").read_text())["format"]
+        renamed.append(os.path.basename(target))
+        rename(source, target)
+
+    monkeypatch.setattr("os.replace", replace)
+    make(folder)
+    assert renamed == ["data.txt", "model", "run.json", "manifest.json"]
+
+
 def test_a_missing_output_is_an_error(tmp_path):
     with (
         pytest.raises(WagleError, match="wrote no output 'model'"),

@@ -1,6 +1,7 @@
 """The state of a stopped run is loaded whole, refused if a bit changed, ignored if another's."""
 
 import random
+import weakref
 
 import pytest
 import torch
@@ -35,6 +36,24 @@ def test_round_trip(tmp_path, policy):
         == load_state(ResumeFolder(tmp_path / "none", "me"), second)
         == (0, [], {})
     )
+
+
+def test_a_state_is_written_one_tensor_at_a_time(tmp_path, monkeypatch):
+    """Each tensor is copied to the host when its turn comes, and its copy is gone at the next."""
+    copies, alive = [], []
+    to_host = torch.Tensor.cpu
+
+    def counted(tensor):
+        copy = to_host(tensor).clone()
+        alive.append(sum(reference() is not None for reference in copies))
+        copies.append(weakref.ref(copy))
+        return copy
+
+    first = optimizer()
+    first.step(0.1)
+    monkeypatch.setattr(torch.Tensor, "cpu", counted)
+    save_state(ResumeFolder(tmp_path, "me"), Progress(1, [], {}), first)
+    assert len(copies) == 6 and max(alive) <= 1  # weights and two moments, hashed and written
 
 
 def test_any_changed_bit_is_refused(tmp_path):
@@ -72,6 +91,8 @@ def test_saving_waits_its_interval_and_takes_a_twentieth_of_the_time_at_most(mon
     with clock.saving():
         now[0] += 10
     assert due_after(200)
+    clock = resume.Clock(30, size=81_000_000_000)  # 7B weights in fp32 and both moments
+    assert due_after(20 * 162)
     monkeypatch.setenv("WAGLE_RESUME_SECONDS", "soon")
     with pytest.raises(WagleError, match="'soon'"):
         resume.Clock()

@@ -356,6 +356,7 @@ def test_every_training_key_of_the_schema_is_an_option():
     }
     for block in (schema_training.Method, schema_training.Override):
         allowed |= block.model_fields.keys() - {"least_moved", *NOT_TRAINING}
-        assert {*block.model_fields} >= unlearning - {"token_budget", "activation_checkpointing"}
+        of_memory = {"token_budget", "activation_checkpointing", "offload_moments"}
+        assert {*block.model_fields} >= unlearning - of_memory
     by_habits = official.options(official.TRAINING, official.HABITS).keys()
     assert allowed | by_habits == {field.name for field in dataclasses.fields(TrainingOptions)}

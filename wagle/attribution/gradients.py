@@ -88,18 +88,20 @@ def accumulate(
     batches = by_length([len(row) for row in rows], token_budget)
     if in_bf16:
         batches = [[i] for i in range(len(rows))]
-    loss_sum = 0.0
+    losses = []  # read once, for each reading waits for the GPU
     with moving_gradients_into(sums, model), checkpointed(model, activation_checkpointing):
         for batch in batches:
             loss = answer_loss(model, [rows[i] for i in batch], pad_id).mean.sum()
             (loss * scale).backward()
-            loss_sum += float(loss.detach())
-    for name, gradient in sums.items():
-        if not torch.isfinite(gradient).all():
-            raise WagleError(
-                f"the gradient of {name} has NaN or Inf",
-                do="check the model's precision and the data rows",
-            )
-        if reduction == "mean":
+            losses.append(loss.detach())
+    finite = torch.stack([torch.isfinite(gradient).all() for gradient in sums.values()]).tolist()
+    if not all(finite):
+        name = next(name for name, is_finite in zip(sums, finite, strict=True) if not is_finite)
+        raise WagleError(
+            f"the gradient of {name} has NaN or Inf",
+            do="check the model's precision and the data rows",
+        )
+    if reduction == "mean":
+        for gradient in sums.values():
             gradient /= len(rows)
-    return Gradients(sums, loss_sum / len(rows))
+    return Gradients(sums, sum(torch.stack(losses).double().tolist()) / len(rows))

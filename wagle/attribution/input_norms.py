@@ -167,9 +167,10 @@ def feature_norms(model, rows: list[Encoded], pad_id: int, token_budget: int) ->
     sums = _SquareSums({name: p for name, p in weights.items() if p.ndim <= 3})
     with _eager_experts(model, has_experts):
         for batch in _batches([len(row) for row in rows], token_budget, has_experts):
-            ids, sums.attention_mask, _ = collate([rows[i] for i in batch], pad_id, model.device)
+            padded = collate([rows[i] for i in batch], pad_id, model.device)
+            sums.attention_mask = padded.attention_mask
             with sums:
-                model(input_ids=ids, attention_mask=sums.attention_mask, use_cache=False)
+                model(input_ids=padded.ids, attention_mask=sums.attention_mask, use_cache=False)
     if not sums.sums:
         raise WagleError(
             "no matrix product with a weight was seen, so there are no input norms",

@@ -29,13 +29,16 @@ def run(options) -> None:
 
 def memory_by_stage(weights: int) -> dict[str, int]:
     """Bytes of a model with so many weights by stage, without activations."""
-    from wagle.experiment import plan
+    from wagle.experiment import gpu_memory
+    from wagle.experiment.gpu_memory import BYTES
 
-    stages = {"fine-tuning, fp32": plan.FINETUNING_BYTES}
-    stages |= {f"gradients, {name}": plan.gradient_bytes(name) for name in ("fp32", "bf16")}
-    stages |= {f"unlearning, {policy}": plan.unlearning_bytes(policy) for policy in plan.BYTES}
-    stages |= {f"evaluation, {name}": plan.BYTES[name] for name in ("fp32", "bf16")}
-    return {name: width * weights for name, width in stages.items()}
+    stages = {"fine-tuning, fp32": gpu_memory.training_bytes("fp32", masked=False)}
+    stages |= {f"gradients, {name}": gpu_memory.gradient_bytes(name) for name in ("fp32", "bf16")}
+    stages |= {
+        f"unlearning, {policy}": gpu_memory.training_bytes(policy, masked=True) for policy in BYTES
+    }
+    stages |= {f"evaluation, {name}": BYTES[name] for name in ("fp32", "bf16")}
+    return {name: round(width * weights) for name, width in stages.items()}
 
 
 def _lines(inspection, memory: dict[str, int]) -> list[str]:

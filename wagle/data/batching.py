@@ -15,16 +15,19 @@ from wagle.errors import WagleError
 
 
 class PaddedRows(NamedTuple):
-    """Right-padded rows, each tensor (B, T).
+    """Right-padded rows, each tensor (B, T) but the last.
 
     ids: token ids, int64.
     attention_mask: 1 where there is a token to attend to, 0 elsewhere, such as on padding.
     loss_mask: True where a token carries loss.
+    predictors: int64 (n,), positions in the flattened batch (B * T) whose next token carries loss.
+        They are counted on the CPU, for a GPU would make the host wait for their number.
     """
 
     ids: torch.Tensor
     attention_mask: torch.Tensor
     loss_mask: torch.Tensor
+    predictors: torch.Tensor
 
 
 class PaddedPrompts(NamedTuple):
@@ -83,7 +86,14 @@ def collate(rows: Sequence[Encoded], pad_id: int, device="cpu") -> PaddedRows:
         ids[i, : len(row)] = torch.tensor(row.ids)
         attention_mask[i, : len(row) if row.attended is None else row.attended] = 1
         loss_mask[i, row.start : len(row)] = True
-    return PaddedRows(ids.to(device), attention_mask.to(device), loss_mask.to(device))
+    predictors = torch.cat(
+        [
+            i * width + torch.arange(max(1, row.start) - 1, max(1, len(row)) - 1)
+            for i, row in enumerate(rows)
+        ]
+    )
+    tensors = (ids, attention_mask, loss_mask, predictors)
+    return PaddedRows(*(tensor.to(device) for tensor in tensors))
 
 
 def collate_left(prompts: Sequence[Sequence[int]], pad_id: int, device="cpu") -> PaddedPrompts:

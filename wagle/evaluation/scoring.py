@@ -84,33 +84,47 @@ def token_scores(
     """
     result: list[dict[str, np.ndarray]] = [{}] * len(rows)
     for batch in by_length([len(row) for row in rows], token_budget):
-        ids, attention, span = collate([rows[i] for i in batch], pad_id, model.device)
-        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits  # (B, T, V)
-        for position, i in enumerate(batch):
-            n = len(rows[i])
-            logp = torch.log_softmax(logits[position, : n - 1].float(), dim=-1)  # (n-1, V)
-            labels = ids[position, 1:n]
-            p = logp.exp()
-            mean = (p * logp).sum(-1)
-            variance = (p * (logp - mean[:, None]).square()).sum(-1)
+        padded = collate([rows[i] for i in batch], pad_id, model.device)
+        logits = model(
+            input_ids=padded.ids, attention_mask=padded.attention_mask, use_cache=False
+        ).logits  # (B, T, V)
+        lengths = [len(rows[i]) - 1 for i in batch]
+        scores = [
+            statistics(logits[position, :n].float(), padded.ids[position, 1 : n + 1])
+            for position, n in enumerate(lengths)
+        ]
+        # one array a batch: each copy to the host waits for the GPU
+        by_text = torch.cat(scores, dim=1).cpu().split(lengths, dim=1)
+        for i, values in zip(batch, by_text, strict=True):
+            log_prob, argmax_hit, mean, std = values.numpy()
             columns = {
-                "token_id": labels.int(),
-                "log_prob": logp.gather(-1, labels[:, None])[:, 0],
-                "argmax_hit": logp.argmax(-1) == labels,
-                "in_span": span[position, 1:n],
+                "token_id": np.array(rows[i].ids[1:], dtype=np.int32),
+                "log_prob": log_prob,
+                "argmax_hit": argmax_hit.astype(bool),
+                "in_span": np.arange(1, len(rows[i])) >= rows[i].start,
                 "mean": mean,
-                "std": variance.sqrt(),
+                "std": std,
             }
-            columns = {name: value.cpu().numpy() for name, value in columns.items()}
             if not np.isfinite(columns["log_prob"]).all():
                 raise WagleError(
                     f"text {i} has a log-probability that is NaN or Inf",
                     "a model with finite logits",
                 )
-            eos = np.zeros(n - 1, bool)
+            eos = np.zeros(len(rows[i]) - 1, bool)
             eos[-1] = rows[i].ends_with_eos
             result[i] = columns | {"is_eos": eos}
     return result
+
+
+def statistics(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The log's columns log_prob, argmax_hit, mean and std, (4, n), from (n, V) and (n,)."""
+    logp = torch.log_softmax(logits, dim=-1)
+    p = logp.exp()
+    mean = (p * logp).sum(-1)
+    variance = (p * (logp - mean[:, None]).square()).sum(-1)
+    log_prob = logp.gather(-1, labels[:, None])[:, 0]
+    hits = (logp.argmax(-1) == labels).to(logp.dtype)
+    return torch.stack([log_prob, hits, mean, variance.sqrt()])
 
 
 def score(

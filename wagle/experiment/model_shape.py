@@ -42,21 +42,20 @@ class Shape:
     @property
     def parameters(self) -> int:
         """Number of weights."""
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return self.layers * self.block_parameters + self.hidden + embeddings
+
+    @property
+    def block_parameters(self) -> int:
+        """Number of weights of one block."""
         attention = 2 * self.hidden * (self.queries + self.kv)
         norms = self.block_norms or 2 * self.hidden
-        block = attention + 3 * self.hidden * self.intermediate + norms
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return self.layers * block + self.hidden + embeddings
+        return attention + 3 * self.hidden * self.intermediate + norms
 
-    def activations(self, tokens: int, width: int, checkpointed: bool) -> int:
-        """Bytes stored for the backward pass of `tokens` tokens, each number of `width` bytes.
-
-        They are the inputs of norms, products and the gate. With checkpointing they are the input
-        of each block, and the activations of one block.
-        """
-        block = 4 * self.hidden + 2 * self.queries + 2 * self.kv + 4 * self.intermediate
-        stored = self.layers * self.hidden + block if checkpointed else self.layers * block
-        return tokens * stored * width
+    @property
+    def largest_parameter(self) -> int:
+        """Number of weights of the largest tensor."""
+        return self.hidden * max(self.vocabulary, self.intermediate)
 
 
 # arXiv 2307.09288 and its config.json

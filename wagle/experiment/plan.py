@@ -1,9 +1,9 @@
 """What an experiment will cost: FLOPs, memory, disk and time, from the model's shape alone.
 
-A forward pass takes 2 FLOPs per weight and token, a backward pass twice that. Memory is weights,
-gradients and moments exactly, and activations from the tensors that a Llama block stores. Time is
-the longer of FLOPs over an achieved fraction of the peak, and bytes over bandwidth; each job adds
-the time of its start.
+A forward pass takes 2 FLOPs per weight and token, a backward pass twice that. GPU memory is that of
+gpu_memory.py. Time is the longer of FLOPs over an achieved fraction of the peak, and bytes over
+bandwidth. The optimizer's bytes come after the passes, so they take their own time, and so do
+moments that are streamed from host memory. Each job adds the time of its start.
 
 Notable: every assumption about rows and tokens is printed, and can be set. Standard library only.
 Left out: attention over the context (under a tenth at these lengths), compilation, queues, and
@@ -14,23 +14,21 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wagle.experiment import grid, templates
+from wagle.experiment import gpu_memory, grid, templates
 from wagle.experiment.cells import Cell
 from wagle.experiment.config import training_gpus
 from wagle.experiment.draws import ROW_STATISTICS
+from wagle.experiment.gpu_memory import BYTES, MOMENTS, STEP_TRAFFIC, Passes
 from wagle.experiment.model_shape import Shape, shape
 from wagle.experiment.plan_assumptions import (
     ASSUMED_ROWS,
-    BYTES,
-    FINETUNING_BYTES,
     GPUS,
+    HOST_BUS,
     START_SECONDS,
     TEXTS,
     TOFU_ROWS,
     USABLE,
     Gpu,
-    gradient_bytes,
-    unlearning_bytes,
 )
 from wagle.experiment.plugins import (
     curvature_module,
@@ -51,6 +49,8 @@ class Stage:
     flops              floating-point operations
     traffic            bytes through the GPU's memory that FLOPs do not hide: decoding reads all
                        weights for each token
+    optimizer_traffic  bytes that the optimizer moves on each GPU, after the passes
+    host_traffic       bytes between GPU and host memory
     gpu_memory         peak bytes on each GPU; 0 for a job on the CPU
     host_memory, disk  peak bytes in host memory; bytes written
     gpus               GPUs of one job
@@ -62,14 +62,18 @@ class Stage:
     disk: float
     flops: float = 0
     traffic: float = 0
+    optimizer_traffic: float = 0
+    host_traffic: float = 0
     gpu_memory: float = 0
     gpus: int = 1
 
     def seconds(self, gpu: Gpu, fraction: float, disk_speed: float) -> float:
         """Time of one job at `fraction` of the GPU's peak and `disk_speed` bytes a second."""
         compute = self.flops / (gpu.flops * fraction * self.gpus)
-        transfer = self.traffic / (gpu.bandwidth * fraction)
-        return START_SECONDS + max(compute, transfer) + self.disk / disk_speed
+        bandwidth = gpu.bandwidth * fraction
+        passes = max(compute, self.traffic / bandwidth)
+        optimizer = self.optimizer_traffic / bandwidth + self.host_traffic / (HOST_BUS * fraction)
+        return START_SECONDS + passes + optimizer + self.disk / disk_speed
 
     def fits(self, gpu: Gpu) -> bool:
         """Whether one job's share of a GPU's memory is usable."""
@@ -136,19 +140,60 @@ def _finetuning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     n_rows = sum(rows(config, role).n for role in roles)
     trained_tokens = n_rows * options["epochs"] * tokens
     gpus = 1 if options.get("adapters") else max(1, training_gpus(config))
-    batch = min(options["token_budget"], options["batch_size"] * tokens / gpus)
-    memory = n * FINETUNING_BYTES / gpus + _batch(model, batch, options["autocast"], "fp32", False)
-    memory += _copies(model, gpus, options["autocast"], "fp32", False)
+    policy = options.get("precision", "fp32")
+    checkpointed = options.get("activation_checkpointing", False)
+    batch = options["batch_size"] * tokens
     stage = Stage(
         name="finetune",
         n_jobs=n_jobs,
-        flops=6 * n * trained_tokens,
-        gpu_memory=memory,
-        host_memory=8 * n,
-        disk=4 * n,
+        flops=(8 if checkpointed else 6) * n * trained_tokens,
+        **_optimizer_bytes(model, options, policy, trained_tokens / batch, gpus),
+        gpu_memory=_training_memory(model, options, policy, batch, gpus, masked=False),
+        host_memory=2 * BYTES[policy] * n + _offloaded(model, options),
+        disk=BYTES[policy] * n,
         gpus=gpus,
     )
     return [stage]
+
+
+def _training_memory(
+    model: Shape, options: dict, policy: str, batch: float, gpus: int, *, masked: bool
+) -> float:
+    """GPU memory of a training job. `options` is its config block, `batch` the tokens of a step."""
+    passes = Passes(
+        model=model,
+        tokens=min(options["token_budget"], batch / gpus),
+        precision="fp32" if policy == "fp32" else "bf16",
+        autocast=options["autocast"] == "bf16",
+        checkpointed=options.get("activation_checkpointing", False),
+    )
+    if options.get("adapters"):
+        return gpu_memory.adapters(passes)
+    micro_batches = math.ceil(batch / gpus / options["token_budget"])
+    return gpu_memory.training(
+        passes,
+        policy,
+        masked=masked,
+        offloaded=options.get("offload_moments", False),
+        micro_batches=micro_batches,
+        gpus=gpus,
+    )
+
+
+def _offloaded(model: Shape, options: dict) -> float:
+    """Bytes of the moments in host memory."""
+    return MOMENTS["fp32"] * model.parameters if options.get("offload_moments") else 0
+
+
+def _optimizer_bytes(
+    model: Shape, options: dict, policy: str, steps: float, gpus: int
+) -> dict[str, float]:
+    """What the optimizer moves in `steps` steps, on each GPU: fields of Stage."""
+    return {
+        "optimizer_traffic": steps * STEP_TRAFFIC[policy] * model.parameters / gpus,
+        # there and back
+        "host_traffic": steps * 2 * _offloaded(model, options) / gpus,
+    }
 
 
 def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
@@ -163,14 +208,18 @@ def _gradients(config: dict, model: Shape, tokens: int) -> Stage:
     }
     checkpointed = attribution.get("activation_checkpointing", False)
     precision = attribution["precision"]
-    batch = min(attribution["token_budget"], forget_tokens)
-    weights = n * gradient_bytes(precision)
+    passes = Passes(
+        model=model,
+        tokens=min(attribution["token_budget"], forget_tokens),
+        precision=precision,
+        checkpointed=checkpointed,
+    )
     return Stage(
         name="gradients",
         n_jobs=len(folders),
         flops=(8 if checkpointed else 6) * n * forget_tokens,
-        gpu_memory=weights + _batch(model, batch, "none", precision, checkpointed),
-        host_memory=weights,
+        gpu_memory=gpu_memory.attribution(passes),
+        host_memory=n * (BYTES[precision] + 4),
         disk=4 * n,
     )
 
@@ -201,7 +250,7 @@ def _second_moments(config: dict, model: Shape, tokens: int) -> list[Stage]:
                 name="row gradients",
                 n_jobs=len(squares),
                 flops=6 * n * forget_tokens,
-                gpu_memory=row + _batch(model, tokens, "none", precision, False),
+                gpu_memory=row + Passes(model=model, tokens=tokens, precision=precision).stored,
                 host_memory=row,
                 disk=8 * n,
             )
@@ -215,7 +264,7 @@ def _second_moments(config: dict, model: Shape, tokens: int) -> list[Stage]:
                 name="curvature",
                 n_jobs=len(curvatures),
                 flops=6 * n * forget_tokens * sum(passes) / len(passes),
-                gpu_memory=row + 2 * _batch(model, batch, "none", precision, False),
+                gpu_memory=row + 2 * Passes(model=model, tokens=batch, precision=precision).stored,
                 host_memory=row,
                 disk=4 * n,
             )
@@ -245,10 +294,7 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     """One stage for each precision policy."""
     unlearning, n = config["unlearning"], model.parameters
     forget, gpus = rows(config, "forget").n, max(1, training_gpus(config))
-    checkpointed, autocast = (
-        unlearning.get("activation_checkpointing", False),
-        unlearning["autocast"],
-    )
+    checkpointed = unlearning.get("activation_checkpointing", False)
     trainings: dict[str, list[dict]] = {}  # of each cell, by precision
     further: dict[str, int] = {}  # most copies of the weights that an objective keeps beside
     for cell in _all_runs(config):
@@ -262,17 +308,16 @@ def _unlearning(config: dict, model: Shape, tokens: int) -> list[Stage]:
     for policy, chosen in sorted(trainings.items()):
         counts = [_steps(training, forget) for training in chosen]
         batch = 2 * max(training["batch_size"] for training in chosen) * tokens
-        batch_on_gpu = min(unlearning["token_budget"], batch / gpus)
-        bytes_per_weight = unlearning_bytes(policy) + further[policy] * BYTES[policy]
-        memory = n * bytes_per_weight / gpus
-        memory += _batch(model, batch_on_gpu, autocast, policy, checkpointed)
-        memory += _copies(model, gpus, autocast, policy, checkpointed)
+        steps = sum(counts) / len(counts)
         stage = Stage(
             name=f"unlearn {policy}",
             n_jobs=len(counts),
-            flops=(8 if checkpointed else 6) * n * batch * sum(counts) / len(counts),
-            gpu_memory=memory,
-            host_memory=n * (BYTES[policy] + gpus),  # one model, and a mask for each process
+            flops=(8 if checkpointed else 6) * n * batch * steps,
+            **_optimizer_bytes(model, unlearning, policy, steps, gpus),
+            gpu_memory=_training_memory(model, unlearning, policy, batch, gpus, masked=True)
+            + further[policy] * BYTES[policy] * n / gpus,
+            # one model, and a mask for each process
+            host_memory=n * (BYTES[policy] + gpus) + _offloaded(model, unlearning),
             disk=n * BYTES[policy],
             gpus=gpus,
         )
@@ -284,29 +329,6 @@ def _copies_of_weights(config: dict, method: str) -> int:
     """Copies that a method's objective keeps: the model before unlearning, the weights for SAM."""
     needs = objective_needs(objective_module(method, config["methods"][method]))
     return has_reference_model(needs) + ("second_pass" in needs)
-
-
-def _batch(model: Shape, tokens: float, autocast: str, precision: str, checkpointed: bool) -> float:
-    """Bytes of a batch: activations, and the logits of the answers with their gradient.
-
-    Answers are two thirds of the positions. Their logits and gradients are in fp32.
-    """
-    width = 2 if autocast == "bf16" or precision != "fp32" else 4
-    return model.activations(tokens, width, checkpointed) + tokens * 2 / 3 * model.vocabulary * 8
-
-
-def _copies(model: Shape, gpus: int, autocast: str, precision: str, checkpointed: bool) -> float:
-    """Bytes of the copies of weights during a pass, whole on every GPU.
-
-    Autocast casts weights to bf16, and the backward pass keeps the copies unless blocks are
-    checkpointed. On several GPUs two blocks and the embeddings are gathered, with their gradients.
-    """
-    n, embeddings = model.parameters, 2 * model.vocabulary * model.hidden
-    block = (n - embeddings) / model.layers
-    casts = autocast == "bf16" and precision == "fp32"
-    cast = 2 * (block if checkpointed else n) if casts else 0
-    gathered = 2 * BYTES[precision] * (2 * block + embeddings) if gpus > 1 else 0
-    return cast + gathered
 
 
 def _steps(training: dict, forget: int) -> int:
@@ -329,19 +351,21 @@ def _evaluation(config: dict, model: Shape, tokens: int) -> Stage:
     scoring, generation = options.get("scoring", {}), options.get("generation", {})
     new_tokens = generation.get("max_new_tokens", 0)
     decoding_budget = generation.get("token_budget", 0)
+    precision = scoring.get("precision", "bf16")
+    width = BYTES[precision]
+    cache = 2 * model.layers * model.kv * width * decoding_budget
+    memory = gpu_memory.scoring(model, scoring.get("token_budget", tokens), precision)
     batches = 0
     if new_tokens:
-        prompt_tokens = prompts * (tokens + new_tokens)
-        batches = math.ceil(prompt_tokens / max(1, generation.get("token_budget", 1)))
-    width = BYTES[scoring.get("precision", "bf16")]
-    cache = 2 * model.layers * model.kv * width * decoding_budget
-    logits = scoring.get("token_budget", tokens) * model.vocabulary * (width + 4)
+        batches = math.ceil(prompts * (tokens + new_tokens) / max(1, decoding_budget))
+        prompt = tokens / (tokens + new_tokens)
+        memory = max(memory, gpu_memory.generation(model, decoding_budget, prompt, precision))
     return Stage(
         name="evaluate",
         n_jobs=len(_all_runs(config)) * len(templates.folders(config)),
         flops=2 * n * (texts * tokens + prompts * (tokens + new_tokens)),
         traffic=batches * new_tokens * (width * n + cache),
-        gpu_memory=width * n + max(cache, logits),
+        gpu_memory=memory,
         host_memory=n * width,
         disk=n * width,
     )

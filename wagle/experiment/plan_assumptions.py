@@ -1,4 +1,4 @@
-"""What a plan takes for granted: accelerators, sizes of data sets, bytes of number formats."""
+"""What a plan takes for granted: accelerators and sizes of data sets."""
 
 from typing import NamedTuple
 
@@ -44,17 +44,5 @@ TEXTS = {  # scored texts a row
 }
 ASSUMED_ROWS = 1000  # of a split whose size is unknown
 USABLE = 0.95  # share of a GPU's memory that a stage may fill
+HOST_BUS = 31.5e9  # bytes a second in one direction: PCI Express 4.0 with 16 lanes
 START_SECONDS = 30  # a job's start and the loading of a 7B checkpoint from a local disk
-BYTES = {"fp32": 4, "bf16": 2, "bf16-stochastic": 2, "bf16-kahan": 2}  # a weight
-MOMENTS = {"fp32": 8, "bf16": 4, "bf16-stochastic": 4, "bf16-kahan": 6}  # moments and compensation
-FINETUNING_BYTES = 16  # a weight, its gradient and two moments in fp32
-
-
-def gradient_bytes(precision: str) -> int:
-    """Bytes of a weight and its gradient, which is summed in fp32."""
-    return BYTES[precision] + 4
-
-
-def unlearning_bytes(policy: str) -> int:
-    """Bytes of a weight, its gradient, its moments and its place in the mask."""
-    return 2 * BYTES[policy] + MOMENTS[policy] + 1

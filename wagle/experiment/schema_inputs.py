@@ -19,6 +19,7 @@ from wagle.experiment.schema_types import (
     Name,
     Natural,
     NotNegative,
+    Policy,
     Positive,
     Revision,
     Role,
@@ -40,6 +41,14 @@ TRAINED = "A change re-runs this training, and what follows."
 ADAPTED = "A change trains again what these adapters train."
 MODEL = "A change makes this model again, and re-runs what follows."
 PASS = "Most tokens in one pass. It bounds memory and speed, and changes results by rounding only."
+RECOMPUTE = (
+    "Whether activations are computed again in the backward pass: less memory, a third more time,"
+    " the same results."
+)
+OFFLOAD = (
+    "Whether moments lie in host memory: 8 bytes a weight less on the GPU, slower steps, the same"
+    " results. Only with precision fp32."
+)
 
 NEEDED = {"packed": ["words"], "completion": ["words", "prompt_words"], "quiz": ["task"]}
 
@@ -309,7 +318,8 @@ class Training(Block):
     token_budget: Count = key(PASS, TRAINED)
     seed: Natural = key("Seed of the order of rows, and of LoRA's adapters.", TRAINED)
     autocast: Autocast = key(
-        "Precision of matrix products. Weights stay in fp32. `none` means fp32.", TRAINED
+        "Precision of matrix products where weights are fp32. `none` means that of the weights.",
+        TRAINED,
     )
 
 
@@ -360,6 +370,11 @@ class Finetuning(Training):
         "LoRA in place of training all weights. The adapters are merged afterwards.",
         "all weights are trained",
     )
+    precision: Policy = optional(
+        "Precision of weights and moments. Adapters are fp32 in any case.", "fp32", TRAINED
+    )
+    activation_checkpointing: bool = optional(RECOMPUTE, "false", TRAINED)
+    offload_moments: bool = optional(OFFLOAD, "false", TRAINED)
 
 
 Given = Annotated[Finetuned | Hub | Folder, Field(discriminator="source")]

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from wagle.experiment.official import ALL, HABITS
-from wagle.experiment.schema_inputs import PASS, Lora
+from wagle.experiment.schema_inputs import OFFLOAD, PASS, RECOMPUTE, Lora
 from wagle.experiment.schema_types import (
     NAME,
     Autocast,
@@ -47,10 +47,6 @@ WIDER = "what the wider block says: for an override the method, for a method `un
 METHODS = "the method's"
 UNLEARN = "A change re-runs every cell."
 NOTHING = "A change re-runs nothing."
-RECOMPUTE = (
-    "Whether activations are computed again in the backward pass: less memory, a third more time,"
-    " the same results."
-)
 
 
 Labels = Literal["answer", "refusal"]
@@ -307,3 +303,4 @@ class Unlearning(Block):
         UNLEARN,
     )
     activation_checkpointing: bool = optional(RECOMPUTE, "false", UNLEARN)
+    offload_moments: bool = optional(OFFLOAD, "false", UNLEARN)

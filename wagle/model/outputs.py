@@ -115,18 +115,23 @@ def row_outputs(
     batch = collate(rows, pad_id, model.device)
     # (B, T-1): positions whose next token carries loss; n of them in all
     positions = batch.loss_mask[:, 1:]
-    with _output_head_at(model, positions), _output_of_block(model, layer) as block_outputs:
+    predictors = batch.predictors  # the same, as n places in the flattened batch
+    with (
+        _output_head_at(model, batch.ids.shape, predictors),
+        _output_of_block(model, layer) as block_outputs,
+    ):
         values = model(
             input_ids=batch.ids, attention_mask=batch.attention_mask, use_cache=False
         ).logits
-    if values.shape[:2] == (1, int(positions.sum())):
+    if values.shape[:2] == (1, len(predictors)):
         values = values[0]  # (n, V)
     else:
-        values = values[:, :-1][positions]  # (n, V)
+        values = values.flatten(0, 1).index_select(0, predictors)  # (n, V)
     values = _at_least_fp32(values)
-    labels = batch.ids[:, 1:][positions]  # (n,)
+    labels = batch.ids.flatten().index_select(0, predictors + 1)  # (n,)
     token_losses = torch.nn.functional.cross_entropy(values, labels, reduction="none")  # (n,)
-    total = token_losses.new_zeros(positions.shape).masked_scatter(positions, token_losses).sum(1)
+    by_position = token_losses.new_zeros(batch.ids.numel()).index_copy(0, predictors, token_losses)
+    total = by_position.view(batch.ids.shape)[:, :-1].sum(1)
     count = positions.sum(1)
     return RowOutputs(
         mean=total / count,
@@ -146,8 +151,10 @@ def _at_least_fp32(values: torch.Tensor) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _output_head_at(model, positions: torch.Tensor) -> Iterator[None]:
+def _output_head_at(model, shape: torch.Size, predictors: torch.Tensor) -> Iterator[None]:
     """Inside the `with` block the output head sees (1, n, D) instead of (B, T, D).
+
+    shape: (B, T). predictors: the n positions, as in PaddedRows.
 
     What models do to logits afterwards is elementwise, so it does not mind. A model without an
     output head of that form computes all its logits as before.
@@ -156,8 +163,8 @@ def _output_head_at(model, positions: torch.Tensor) -> Iterator[None]:
 
     def select_positions(_, args):
         hidden = args[0]
-        if hidden.shape[:2] == (positions.shape[0], positions.shape[1] + 1):
-            return (hidden[:, :-1][positions][None], *args[1:])
+        if hidden.shape[:2] == shape:
+            return (hidden.flatten(0, 1).index_select(0, predictors)[None], *args[1:])
         return None
 
     if not isinstance(head, torch.nn.Module):

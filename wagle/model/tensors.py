@@ -61,14 +61,15 @@ class Writer:
         dtype,
         metadata: Mapping[str, str] | None = None,
     ):
-        self.dtype, self.expected = dtype, iter(shapes.items())
+        self.dtypes = dtype if isinstance(dtype, Mapping) else dict.fromkeys(shapes, dtype)
+        self.expected = iter(shapes.items())
         offset, header = 0, {}
         if metadata:
             header["__metadata__"] = dict(sorted(metadata.items()))
         for name, shape in shapes.items():
-            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            size = int(np.prod(shape, dtype=np.int64)) * self.dtypes[name].itemsize
             header[name] = {
-                "dtype": _DTYPE_NAMES[dtype],
+                "dtype": _DTYPE_NAMES[self.dtypes[name]],
                 "shape": list(shape),
                 "data_offsets": [offset, offset + size],
             }
@@ -87,7 +88,7 @@ class Writer:
             )
         remaining = int(np.prod(shape, dtype=np.int64))
         for piece in pieces:
-            flat = piece.detach().to(self.dtype).cpu().contiguous().reshape(-1)
+            flat = piece.detach().to(self.dtypes[name]).cpu().contiguous().reshape(-1)
             remaining -= flat.numel()
             if flat.numel():
                 self.file.write(memoryview(flat.view(torch.uint8).numpy()))

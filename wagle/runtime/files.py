@@ -59,12 +59,21 @@ def json_text(value) -> str:
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
+def part(path: Path) -> Path:
+    """Where `path` is written before it gets its name."""
+    return path.with_name(path.name + ".part")
+
+
+def write_part(path: Path, value) -> None:
+    """Write `value` as `json_text` gives it to `part(path)`, and have the system save it."""
+    part(path).write_text(json_text(value), encoding="utf-8")
+    flush(part(path))
+
+
 def write_json(path: Path, value) -> None:
     """Write `value` as `json_text` gives it, whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json_text(value), encoding="utf-8")
-    flush(temporary)
-    os.replace(temporary, path)
+    write_part(path, value)
+    os.replace(part(path), path)
 
 
 def read_json(path: str | Path, *, limit: int = RECORD_LIMIT, strict: bool = True):

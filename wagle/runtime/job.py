@@ -31,10 +31,11 @@ from wagle.runtime.files import (
     artifact_files,
     flush,
     json_text,
+    part,
     remove,
     sha256_file,
     sha256_text,
-    write_json,
+    write_part,
 )
 from wagle.runtime.handover import own_name
 from wagle.runtime.records import FORMAT, check_inputs, flat_paths, short_names
@@ -63,7 +64,9 @@ def environment() -> dict:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     torch = sys.modules.get("torch")
-    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
+    gpu = None
+    with contextlib.suppress(RuntimeError):  # a device that fails now must not fail a finished job
+        gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
     return {
         "python": platform.python_version(),
         "packages": versions,
@@ -100,7 +103,8 @@ def _peak_memory() -> dict:
     peak = {"peak_rss_mb": round(kilobytes / 1024, 1)}
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_initialized():
-        peak["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+        with contextlib.suppress(RuntimeError):
+            peak["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return peak
 
 
@@ -161,11 +165,12 @@ def recorded(job):
     gpus = getattr(job, "resources", {}).get("gpu") or 0
     with _logged(job.log[0] if job.log else None), devices.reserve(gpus):
         started = time.time()
+        devices.check_usable(gpus)
         if "code" in params:
             identity.check_code_identity(params["code"])
         be_deterministic()
         inputs = check_inputs([path for path in flat_paths(job.input) if path != gate])
-        temporary = {name: path.with_name(path.name + ".part") for name, path in outputs.items()}
+        temporary = {name: part(path) for name, path in outputs.items()}
         for path in temporary.values():
             path.parent.mkdir(parents=True, exist_ok=True)
             remove(path)
@@ -202,10 +207,6 @@ def recorded(job):
             "outputs": listed,
             "params": params,
         }
-        remove(manifest_path)
-        for name, path in temporary.items():
-            remove(outputs[name])
-            os.replace(path, outputs[name])
         run = {
             "format": FORMAT,
             "manifest_sha256": sha256_text(json_text(manifest)),
@@ -214,7 +215,15 @@ def recorded(job):
             **_peak_memory(),
             **environment(),
         }
-        write_json(base / "run.json", run | {"sha256": sha256_text(json_text(run))})
-        write_json(manifest_path, manifest)
-        if resume.exists():
-            shutil.rmtree(resume)
+        # What can fail comes before the first output has its name: the job's work would be lost.
+        records = {base / "run.json": run | {"sha256": sha256_text(json_text(run))}}
+        records[manifest_path] = manifest
+        for path, record in records.items():
+            write_part(path, record)
+        remove(manifest_path)
+        for name, path in temporary.items():
+            remove(outputs[name])
+            os.replace(path, outputs[name])
+        for path in records:
+            os.replace(part(path), path)
+        shutil.rmtree(resume, ignore_errors=True)

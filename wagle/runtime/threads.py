@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-PIECE, GPU_PIECE = 1 << 18, 1 << 26  # elements: 1 MB and 256 MB of fp32
+PIECE, GPU_PIECE = 1 << 18, 1 << 24  # elements: 1 MB and 64 MB of fp32; multiples of 8
 
 
 class Pool(ThreadPoolExecutor):
@@ -49,5 +49,10 @@ def workers() -> Iterator[Pool]:
 
 def pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
     """Flat views of the same positions in contiguous tensors with equally many elements."""
-    size = GPU_PIECE if tensors[0].is_cuda else PIECE
+    size = piece_size(tensors[0])
     return zip(*(tensor.view(-1).split(size) for tensor in tensors), strict=True)
+
+
+def piece_size(tensor: torch.Tensor) -> int:
+    """Number of elements of a piece of `tensor`."""
+    return GPU_PIECE if tensor.is_cuda else PIECE

@@ -13,7 +13,8 @@ Notable: it is active only below the process that WAGLE_WARM names (the run's). 
 job starts by itself. The server ends with that process or after 30 idle seconds. A killed script
 takes its fork along. Wherever something fails before the fork, the script carries on by itself.
 
-Left out: accelerators. The server never touches one, and a fork initializes its own.
+Left out: accelerators. The server never touches one, and a fork initializes its own. What is set
+here for them is set because nothing else of the project runs before torch is loaded.
 """
 
 import array
@@ -47,6 +48,8 @@ PRELOAD = (
     "peft",
     "sentence_transformers",
 )
+# Settings of torch's allocator on a GPU: today's name, and the older ones.
+ALLOCATOR_SETTINGS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 IDLE_SECONDS = 30
 MAX_SOCKET_PATH = 100  # bytes; the kernel allows 108
 CONNECT_ATTEMPTS, CONNECT_PAUSE = 200, 0.1  # pause in seconds
@@ -60,7 +63,13 @@ def hand_over() -> None:
     """Let a fork of the warm server run this script, and exit with the fork's exit code.
 
     It returns where the script must do its work itself: in the fork, and where there is no server.
+
+    Before, it sets torch's allocator, which reads its settings when torch is loaded. In decoding
+    each new token makes the cache's blocks a little larger than any that are free. Fixed segments
+    then pile up until all are given back, again and again (tests/test_allocator.py).
     """
+    if not any(name in os.environ for name in ALLOCATOR_SETTINGS):
+        os.environ[ALLOCATOR_SETTINGS[0]] = "expandable_segments:True"
     run = os.environ.get("WAGLE_WARM")
     if not run or not _descends_from(run):
         return

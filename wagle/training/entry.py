@@ -43,9 +43,10 @@ def finetune_files(
     Raises WagleError as TrainingOptions.from_config(), read_rows() and finetune() do.
     """
     options = TrainingOptions.from_config(training)
+    precision = weight_precision(options.precision)
     tokenizer = checkpoints.load_tokenizer(base)
     model, summary = finetune(
-        shards.load(base),
+        shards.load(base, precision),
         tokenizer,
         [row for path in rows for row in read_rows(path)],
         options,
@@ -53,7 +54,7 @@ def finetune_files(
         adapters=adapters,
         resume=ResumeFolder(Path(resume), identity),
     )
-    model = shards.gather(model, base)
+    model = shards.gather(model, base, precision)
     if model is not None:
         print(json.dumps(dataclasses.asdict(summary)))
         checkpoints.save(model, tokenizer, out)

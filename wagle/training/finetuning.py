@@ -1,5 +1,6 @@
 """Fine-tuning on rows: the target, the retrained model, and a scratch model's general knowledge."""
 
+import dataclasses
 from typing import NamedTuple
 
 from wagle.data.encoding import encode_rows
@@ -40,6 +41,8 @@ def finetune(
     encoded = encode_rows(tokenizer, rows, **encoding)
     if adapters:
         model = add_adapters(model, seed=options.seed, **adapters)
+        # adapters are stored in fp32 whatever the model's precision is
+        options = dataclasses.replace(options, precision="fp32")
     data = TrainingData(forget=encoded, retain=[], pad_id=tokenizer.pad_token_id)
     summary = fit(model, data, Objective(loss), options, resume=resume)
     return Finetuned(merge(model)[0] if adapters else model, summary)

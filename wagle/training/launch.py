@@ -58,6 +58,8 @@ def run(function: Callable, job: dict, processes: int) -> None:
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             PARENT: str(os.getpid()),
         }
+        if torch.cuda.device_count() < processes:  # they share the CPU, as in the tests
+            env["CUDA_VISIBLE_DEVICES"] = ""
         if subprocess.run(command, env=env, check=False).returncode:
             if error_file.exists():
                 raise WagleError(error_file.read_text(encoding="utf-8"))

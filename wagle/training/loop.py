@@ -29,7 +29,14 @@ from wagle.training.objective import Objective
 from wagle.training.optimizers import Decay, make_optimizer, norms_and_biases
 from wagle.training.options import TrainingOptions
 from wagle.training.reference import Reference
-from wagle.training.resume import Clock, Progress, ResumeFolder, load_state, save_state
+from wagle.training.resume import (
+    Clock,
+    Progress,
+    ResumeFolder,
+    load_state,
+    save_state,
+    state_bytes,
+)
 from wagle.training.schedule import Step, learning_rate, make_steps
 from wagle.training.shards import Shards
 from wagle.training.step_gradients import StepGradients, StepLosses
@@ -76,10 +83,16 @@ def fit(
         exempt=norms_and_biases(model) if options.decay_exempt else frozenset(),
     )
     local_masks = shards.local_masks(masks)
-    optimizer = make_optimizer(options.precision, shards.parameters, local_masks, decay)
+    optimizer = make_optimizer(
+        options.precision,
+        shards.parameters,
+        local_masks,
+        decay,
+        offload_moments=options.offload_moments,
+    )
     resume = resume if shards.world_size == 1 else None
     progress = load_state(resume, optimizer)
-    clock = Clock(resume.interval if resume else None)
+    clock = Clock(resume.interval if resume else None, state_bytes(shards.parameters))
     gradients = StepGradients(
         model, shards, data, objective, options, reference or Reference(), local_masks
     )

@@ -31,6 +31,8 @@ class TrainingOptions:
     precision: how weights and moments are stored, one of `optimizers.POLICIES`.
     autocast: `bf16` runs matrix products in bfloat16; `none` leaves them alone.
     activation_checkpointing: recompute each block in the backward pass to save memory.
+    offload_moments: keep the moments in host memory and stream them to the GPU in each step. Only
+        with precision fp32.
     decay_frozen: weight decay acts on frozen weights too.
     decay_exempt: weight decay spares norms and biases.
     retain_with_replacement: each retain row is drawn by itself, so an epoch may repeat one.
@@ -48,6 +50,7 @@ class TrainingOptions:
     precision: str = "fp32"
     autocast: str = "none"
     activation_checkpointing: bool = False
+    offload_moments: bool = False
     decay_frozen: bool = False
     decay_exempt: bool = False
     retain_with_replacement: bool = False
@@ -56,8 +59,8 @@ class TrainingOptions:
     def from_config(cls, block: dict) -> Self:
         """The options of config block `block`.
 
-        Raises WagleError for a key that is no training option, or when one without a default is
-        missing.
+        Raises WagleError for a key that is no training option, when one without a default is
+        missing, and for moments in host memory with another precision than fp32.
         """
         known = {field.name: field for field in fields(cls)}
         unknown = sorted(block.keys() - known.keys())
@@ -71,4 +74,10 @@ class TrainingOptions:
         ]
         if missing:
             raise WagleError(f"training options without {', '.join(missing)}")
-        return cls(**block)
+        options = cls(**block)
+        if options.offload_moments and options.precision != "fp32":
+            raise WagleError(
+                f"offload_moments with precision {options.precision}",
+                "precision fp32, the only one whose moments can lie in host memory",
+            )
+        return options

@@ -6,7 +6,8 @@ over all of it. No record covers this file, so it carries its hash itself: a sta
 bit would otherwise end in a result that nothing could tell from a right one.
 
 Notable: saving takes at most a twentieth of the time. One save of a 7B model's weights and both
-moments takes minutes.
+moments takes minutes, so the first one waits as its size says. Tensors are hashed and written one
+at a time: the state never lies in host memory as a whole.
 """
 
 import contextlib
@@ -22,10 +23,12 @@ from typing import NamedTuple
 import torch
 
 from wagle.errors import WagleError
+from wagle.model import tensors
 
 STATE_FILE, PARTIAL_FILE = "state.safetensors", "state.part"
 INTERVAL_VARIABLE = "WAGLE_RESUME_SECONDS"
 SAVE_COST_FACTOR = 20  # training takes at least so many times as long as saving
+SAVE_SPEED = 0.5e9  # bytes a second, assumed until a save was measured
 WEIGHT = "p"  # tensors are named <kind>.<parameter>; the other kinds are the optimizer's
 
 
@@ -53,11 +56,13 @@ class Progress(NamedTuple):
 class Clock:
     """Says when to save: `interval` seconds after the last save, and 20 times as long as it took.
 
+    size: bytes of a state, from which the first save's duration is estimated.
+
     The default interval is WAGLE_RESUME_SECONDS, or 300. Raises WagleError when that environment
     variable is no number of seconds.
     """
 
-    def __init__(self, interval: float | None = None):
+    def __init__(self, interval: float | None = None, size: int = 0):
         text = os.environ.get(INTERVAL_VARIABLE, "300")
         try:
             self.interval = float(text) if interval is None else interval
@@ -66,7 +71,7 @@ class Clock:
                 f"{INTERVAL_VARIABLE}={text!r}",
                 "seconds between two saved states of a training job",
             ) from None
-        self.last, self.cost = time.monotonic(), 0.0
+        self.last, self.cost = time.monotonic(), size / SAVE_SPEED
 
     def due(self) -> bool:
         elapsed = time.monotonic() - self.last
@@ -81,10 +86,10 @@ class Clock:
         self.cost = self.last - started
 
 
-def _digest(header: list, tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+def _digest(header: list, named: Iterable[tuple[str, torch.Tensor]]) -> str:
     """sha256 over the header and every (name, tensor), in their order."""
     digest = hashlib.sha256(json.dumps(header).encode())
-    for name, tensor in tensors:
+    for name, tensor in named:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         values = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(memoryview(values.view(torch.uint8).numpy()))
@@ -96,20 +101,26 @@ def save_state(resume: ResumeFolder, progress: Progress, optimizer) -> None:
 
     `optimizer` is one of wagle/training/optimizers.py.
     """
-    from safetensors.torch import save_file
-
     resume.path.mkdir(parents=True, exist_ok=True)
     state = {f"{WEIGHT}.{name}": p.detach() for name, p in optimizer.parameters.items()}
     for name in optimizer.parameters:
         for kind, value in optimizer.parameter_state(name).items():
             state[f"{kind}.{name}"] = value
     header = [resume.identity, *progress]
-    metadata = {"state": json.dumps(header), "sha256": _digest(header, sorted(state.items()))}
+    state = dict(sorted(state.items()))
+    metadata = {"state": json.dumps(header), "sha256": _digest(header, state.items())}
     partial = resume.path / PARTIAL_FILE
-    save_file({k: v.contiguous() for k, v in state.items()}, str(partial), metadata=metadata)
+    shapes = {name: list(value.shape) for name, value in state.items()}
+    dtypes = {name: value.dtype for name, value in state.items()}
+    tensors.write(partial, shapes, dtypes, state.items(), metadata)
     with open(partial, "rb") as file:
         os.fsync(file.fileno())
     partial.replace(resume.path / STATE_FILE)
+
+
+def state_bytes(parameters: dict[str, torch.Tensor]) -> int:
+    """Most bytes of a state: each parameter, both of its moments and its compensation."""
+    return 4 * sum(p.numel() * p.element_size() for p in parameters.values())
 
 
 @torch.no_grad()

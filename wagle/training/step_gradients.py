@@ -97,7 +97,7 @@ class StepGradients:
 
     def _backward(self, step: Step, state: dict[str, float]) -> StepLosses:
         """Forward and backward passes over the rows of `step`."""
-        forget_loss = retain_loss = retain_cross_entropy = 0.0
+        losses = []  # of each micro-batch; read once, for each reading waits for the GPU
         with checkpointed(self.model, self.options.activation_checkpointing):
             for batch in self.micro_batches(step):
                 forget, retain = self.outputs(batch, step)
@@ -108,13 +108,10 @@ class StepGradients:
                 scale = 0 if batch.is_filler else self.shards.world_size
                 ((forget_part + retain_part) * scale).backward()
                 if not batch.is_filler:
-                    forget_loss += float(forget_part.detach())
-                    retain_loss += float(retain_part.detach())
-                    if self.objective.next_state is not None:
-                        retain_cross_entropy += float(retain.mean.detach().sum())
-        local_losses = torch.tensor(
-            [forget_loss, retain_loss, retain_cross_entropy], dtype=torch.float64
-        )
+                    parts = (forget_part, retain_part, retain.mean.sum())
+                    losses.append(torch.stack([part.detach().double() for part in parts]))
+        zeros = torch.zeros(3, dtype=torch.float64)
+        local_losses = sum(torch.stack(losses).cpu(), zeros) if losses else zeros
         totals = self.shards.sum_over_processes(local_losses).tolist()
         return StepLosses(
             forget=totals[0],
