@@ -26,6 +26,7 @@ def config(embedder) -> dict:
     result["selections"] = {
         name: result["selections"][name] for name in ("dense", "wanda", "wagle")
     }
+    del result["curvatures"]
     result["methods"] = {"npo": result["methods"]["npo"]}
     result["evaluation"]["protocols"] = ["wagle"]
     result["figures"] = {"density_module": {"selections": ["wagle"], "ratio": 0.5}}

@@ -58,7 +58,8 @@ def including(tmp_path):
     """`run(snakefile, *arguments)` in a folder that holds a config, a score and a method."""
     folder = tmp_path / "mine"
     folder.mkdir()
-    (folder / "mine.yaml").write_text(yaml.safe_dump(tiny("no-embedder"), sort_keys=False))
+    (folder / "embedder").mkdir()  # plans look for it, and no job here opens it
+    (folder / "mine.yaml").write_text(yaml.safe_dump(tiny("embedder"), sort_keys=False))
     write_outside(folder)
 
     def run(snakefile, *arguments, **env):

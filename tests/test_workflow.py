@@ -455,7 +455,10 @@ CHANGES = {
             "number, row in enumerate(rows)",
             "number, row in enumerate(rows, 0)",
         ),
-        {"base", "finetune", "gradients", "curvature", "activations", "examples", *RESCORED},
+        {
+            *("base", "finetune", "gradients", "curvature", "activations", "candidates"),
+            *("examples", *RESCORED),
+        },
         lambda cell: True,
     ),
     "a claim": (  # another task's
@@ -665,29 +668,34 @@ def test_a_changed_data_row_reruns_what_was_made_from_it(project, tmp_path):
     config["figures"] = {"density_module": {"selections": ["wagle"], "ratio": 0.5}}
     config["examples"] = {"rows": 1, "selections": ["wagle"]}
 
-    def change(role, edit):
-        rows = read_rows(folder / f"{role}.jsonl")
-        edit(rows[0])
-        write_rows(folder / f"{role}.jsonl", rows)
-        return project.planned()
+    def change(edit, *roles):
+        for role in roles:
+            rows = read_rows(folder / f"{role}.jsonl")
+            edit(rows[0])
+            write_rows(folder / f"{role}.jsonl", rows)
 
     project.write(config)
     try:
         code, text = project.snakemake()
         assert code == 0, text[-3000:]
         made = {"base", "finetune", "gradients", "score", "mask", "unlearn_and_keep"}
-        jobs = change(
-            "retain_perturbed",
+        change(
             lambda row: row["perturbed_answer"].__setitem__(0, "Something else."),
+            "retain_perturbed",
         )
+        jobs = project.planned()
         assert {job for job in jobs if job[0] == "split"} == {("split", "role=retain_perturbed")}
         assert {"evaluate", "metrics"} <= rules(jobs) and not made & rules(jobs)
         code, text = project.snakemake()
         assert code == 0 and project.planned() == set(), text[-3000:]
-        jobs = change("retain", lambda row: row.update(answer="It was Rome."))
-        assert {job for job in jobs if job[0] == "split"} == {("split", "role=retain")}
+        change(lambda row: row.update(answer="It was Rome."), "retain", "retain_perturbed")
+        jobs = project.planned()
+        assert {job for job in jobs if job[0] == "split"} == {
+            ("split", "role=retain"),
+            ("split", "role=retain_perturbed"),
+        }
         assert made | {"evaluate", "metrics"} <= rules(jobs)
-        change("retain_perturbed", lambda row: row.update(question=row["question"] + " Really?"))
+        change(lambda row: row.update(question=row["question"] + " Really?"), "retain_perturbed")
         base = project.folder / "results/filed/models/base/manifest.json"
         before = base.stat().st_mtime_ns, base.read_bytes()
         code, text = project.snakemake()
@@ -733,8 +741,8 @@ def test_the_papers_grid_plans_whole(project):
     )
     assert code == 0, text[-3000:]
     counts = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M)}
-    # Wanda ratios other than NPO's, WAGLE ratios other than each method's, and other gammas
-    sweep = 5 * 6 + 3 * 3 * 6 + 3 * 5 * 6
+    # Wanda ratios other than NPO's, WAGLE ratios other than each method's, and PO's other gammas
+    sweep = 5 * 6 + 3 * 3 * 6 + 5 * 6
     assert counts["unlearn"] == 3 * 6 * 6 + sweep
     assert counts["evaluate"] == counts["metrics"] == counts["unlearn"] + 2
     assert counts["finetune"] == 2 and counts["table"] == 4 and counts["figure"] == 5

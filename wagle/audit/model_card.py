@@ -102,12 +102,14 @@ def render_card(
     experiment: str,
     least: str,
     point: Mapping | None = None,
+    base_name: str | None = None,
 ) -> str:
     """The README.md of an exported cell.
 
     `metrics` are the cell's own, by protocol and name. `records` must hold the cell's unlearning
     job. `least` is the oldest release of transformers that loads the folder as this model. `point`
-    is the picked point of a tuned cell (docs/tuning.md).
+    is the picked point of a tuned cell (docs/tuning.md). `base_name` is what people call the base
+    model; records know a folder by its content alone.
     """
     path = f"unlearned/{cell.id}/manifest.json"
     unlearned, behind = records[path], [records[source] for source in ancestors(records, path)]
@@ -122,7 +124,7 @@ def render_card(
         licence=licence,
         cell=cell.id,
         about=_lines("| {} | {} |", [(key, value) for key, value in about if value is not None]),
-        base_model=_base_model(behind),
+        base_model="`, `".join(filter(None, (base_name, _base_model(behind)))),
         least=least,
         data=_lines("- {}: `{}`", _data(behind)),
         params=_lines("- {}: `{}`", params),
@@ -187,8 +189,17 @@ def _metric_table(protocol: str, metrics: dict) -> str:
     return METRIC_TABLE.format(protocol=protocol, rows="\n".join(rows))
 
 
-def export_model(results: str | Path, name: str, target: str | Path, licence: str) -> Path:
+def export_model(
+    results: str | Path,
+    name: str,
+    target: str | Path,
+    licence: str,
+    *,
+    base_name: str | None = None,
+) -> Path:
     """Copy cell `name` (its id) of the folder `results` to the new folder `target`, with its card.
+
+    base_name: what the card calls the base model, beside what the records say of it.
 
     Returns `target`. Raises WagleError when the checkpoint was not kept, when a file behind the
     cell is not what was recorded, or when `target` exists.
@@ -214,7 +225,8 @@ def export_model(results: str | Path, name: str, target: str | Path, licence: st
         shutil.copytree(checkpoint, copy, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
         least = make_portable(copy)
         point = read_json(root / f"tuning/picks/{cell.group}/point.json") if cell.tuned else None
-        card = render_card(cell, records, metrics, licence, root.resolve().name, least, point)
+        experiment = root.resolve().name
+        card = render_card(cell, records, metrics, licence, experiment, least, point, base_name)
         (copy / "README.md").write_text(card, encoding="utf-8")
         copy.rename(target)
     return target

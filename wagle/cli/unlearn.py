@@ -197,7 +197,7 @@ def _finish(options, out: Path, config: dict, counts: dict) -> int:
 
     results = out / "results" / EXPERIMENT
     outcome = before_after.read_outcome(results, config)
-    _export(results, outcome.cell.id, out / "model", options.licence)
+    _export(results, outcome.cell.id, out / "model", options.licence, str(options.model))
     digests = {role: sha256_file(results / "data" / role / "rows.jsonl") for role in counts}
     about = {
         f"{role.capitalize()} rows": f"{counts[role]}, sha256 {digest[:16]}..."
@@ -212,14 +212,14 @@ def _finish(options, out: Path, config: dict, counts: dict) -> int:
     return 0
 
 
-def _export(results: Path, cell: str, target: Path, licence: str) -> None:
+def _export(results: Path, cell: str, target: Path, licence: str, base_name: str) -> None:
     """Export the cell to `target`, in place of what an earlier run exported there."""
     from wagle.audit.model_card import export_model
     from wagle.errors import WagleError
 
     fresh = target.with_name(f"{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    export_model(results, cell, fresh, licence)
+    export_model(results, cell, fresh, licence, base_name=base_name)
     if target.exists():
         card = target / "README.md"
         if not card.is_file() or "tags: [unlearning, wagle]" not in card.read_text("utf-8"):
