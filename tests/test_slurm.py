@@ -121,7 +121,7 @@ def truth(tmp_path_factory, embedder):
     (project.folder / "hungry.py").write_text(HUNGRY)
     (project.folder / "slow.py").write_text(SLOW)
     (project.folder / "slurm").symlink_to("profiles/slurm")
-    code, text = project.snakemake()
+    code, text = project.snakemake(WAGLE_PLACEHOLDER_GPUS="1")
     assert code == 0, text[-6000:]
     return project
 
@@ -144,6 +144,7 @@ class ClusterRun:
         return {k: v for k, v in self.node.env.items() if not k.startswith("WAGLE_")} | {
             "PYTHONPATH": str(self.folder),
             "WAGLE_RESUME_SECONDS": "0",
+            "WAGLE_PLACEHOLDER_GPUS": "1",
         }
 
     def start(self, *arguments):

@@ -160,10 +160,9 @@ class Project:
     def write(self, config):
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
-    def snakemake(self, *arguments, config="tiny.yaml"):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")} | {
-            "PYTHONPATH": str(self.folder)
-        }
+    def snakemake(self, *arguments, config="tiny.yaml", **variables):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("WAGLE_")}
+        env |= {"PYTHONPATH": str(self.folder)} | variables
         command = [
             sys.executable,
             "-m",
