@@ -878,6 +878,7 @@ def suite(project, task):
     return config
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("task", "table"), [("wmdp", "table2"), ("whp", "table3"), ("detox", "table3")]
 )
