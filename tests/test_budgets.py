@@ -36,11 +36,11 @@ def select(scores, ratios, budget):
     shapes = {name: list(score.shape) for name, score in scores.items()}
     n = sum(score.numel() for score in scores.values())
     result = budgeted(scores.items, shapes, ratios, n, budget)
-    found = [{} for _ in ratios]
+    selected = [{} for _ in ratios]
     for name, packed in result.packed:
-        for mask, part in zip(found, packed, strict=True):
+        for mask, part in zip(selected, packed, strict=True):
             mask[name] = masks.unpack(torch.from_numpy(part.bits.copy()), shapes[name])
-    return found, result.ks
+    return selected, result.ks
 
 
 @st.composite
@@ -85,11 +85,11 @@ def lamp_oracle(scores, k):
 @settings(max_examples=150, deadline=None)
 @given(models(), st.sampled_from(RULES))
 def test_totals_ties_and_nesting(scores, name):
-    found, ks = select(scores, RATIOS, rule(name))
+    selected, ks = select(scores, RATIOS, rule(name))
     n = sum(score.numel() for score in scores.values())
     if name != "mass":
         assert ks == [topk.budget(ratio, n) for ratio in RATIOS]
-    for mask, k in zip(found, ks, strict=True):
+    for mask, k in zip(selected, ks, strict=True):
         assert sum(int(own.sum()) for own in mask.values()) == k
         for key, score in scores.items():
             rows = score.dim() > 1 and name == "rows"
@@ -101,7 +101,7 @@ def test_totals_ties_and_nesting(scores, name):
                 order = np.argsort(-values.float().abs().numpy(), kind="stable")
                 assert set(order[: int(own.sum())]) == set(own.nonzero()[:, 0].tolist())
     if name in NESTED:
-        for smaller, larger in itertools.pairwise(found):
+        for smaller, larger in itertools.pairwise(selected):
             assert all((larger[key] | ~smaller[key]).all() for key in scores)
 
 
@@ -111,10 +111,10 @@ def test_lamp_is_the_sort_of_its_definition(scores, data):
     shapes = {name: list(score.shape) for name, score in scores.items()}
     parts = profiles(scores.items, shapes)
     k = data.draw(st.integers(0, sum(part.size for part in parts)))
-    found = importlib.import_module("wagle.budgets.lamp").counts(parts, k)
-    assert found.tolist() == lamp_oracle(scores, k).tolist()
+    counts = importlib.import_module("wagle.budgets.lamp").counts(parts, k)
+    assert counts.tolist() == lamp_oracle(scores, k).tolist()
     if k >= len(parts):
-        assert (found > 0).all()  # the promise: no tensor is empty
+        assert (counts > 0).all()  # the promise: no tensor is empty
 
 
 @settings(max_examples=100, deadline=None)
@@ -168,16 +168,16 @@ def test_owl_by_hand():
     scores = {name: torch.tensor(value) for name, value in values.items()}
     parts = profiles(scores.items, shapes)
     owl = importlib.import_module("wagle.budgets.owl")
-    found = owl.counts(parts, 1005, spread=0.08)
-    assert found.tolist() == [5, 420, 580]
+    counts = owl.counts(parts, 1005, spread=0.08)
+    assert counts.tolist() == [5, 420, 580]
     assert owl.counts(parts, 1005, outlier=1e6).tolist() == [5, 500, 500]  # no outlier at all
 
 
 def test_uniform_selects_the_same_share_everywhere():
-    found = importlib.import_module("wagle.budgets.uniform").counts(
+    counts = importlib.import_module("wagle.budgets.uniform").counts(
         parts_of({"a": (100,), "b": (10, 20), "c": (1000,)}), 390
     )
-    assert found.tolist() == [30, 60, 300]
+    assert counts.tolist() == [30, 60, 300]
 
 
 def test_rows_of_a_row_wise_score_are_those_of_matched(tmp_path):
@@ -202,8 +202,8 @@ def test_rows_of_a_row_wise_score_are_those_of_matched(tmp_path):
             files.append((tmp_path / "m").read_bytes())
         assert files[0] == files[1]
         write_masks([tmp_path / "m"], tmp_path / "scores", "", [0.5], "global", origin)
-        found = dict(masks.load(tmp_path / "m"))
-        assert not found["embed"].any() and not found["norm"].any()
+        saved = dict(masks.load(tmp_path / "m"))
+        assert not saved["embed"].any() and not saved["norm"].any()
         for name in RULES[:-1]:
             with pytest.raises(WagleError, match="a lower ratio"):
                 budget = rule(name)

@@ -46,7 +46,7 @@ def run(script: str, *arguments: str) -> dict:
     if shutil.which("g++") is None:
         pytest.skip("the rehearsal of a GPU needs g++")
     if torch.version.cuda is not None:
-        pytest.skip("the rehearsal of a GPU needs torch's CPU build; tests/gpu is for real devices")
+        pytest.skip("the rehearsal of a GPU needs torch's CPU build")
     env = os.environ | {
         "LD_PRELOAD": str(_build()),
         "OMP_NUM_THREADS": "1",

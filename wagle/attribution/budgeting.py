@@ -71,9 +71,7 @@ def profiles(stream: topk.Stream, shapes: dict[str, list[int]]) -> list[TensorSc
     result = []
     with workers() as pool:
         for name, tensor in stream():
-            counts = topk.upper_words(tensor, pool)
-            if counts[topk.INFINITY_WORD :].any():
-                raise WagleError(f"score of {name} has NaN or Inf", "finite scores")
+            counts = topk.upper_words(name, tensor, pool)
             result.append(TensorScores(name, tuple(shapes[name]), counts))
     return result
 

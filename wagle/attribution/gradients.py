@@ -12,7 +12,7 @@ second full set of gradients exists.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -32,17 +32,19 @@ class Gradients(NamedTuple):
 
 
 @contextlib.contextmanager
-def moving_gradients_into(accumulators: dict[str, torch.Tensor], model) -> Iterator[None]:
-    """Inside the `with` block a backward pass adds to `accumulators` instead of to `grad`."""
+def taking_gradients(model, take: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
+    """Inside the `with` block `take(name, gradient)` gets each parameter's gradient, and `grad`
+    stays empty.
+
+    A tied parameter is complete once, so its gradient is the whole one.
+    """
 
     def make_hook(name):
-        def move(parameter):
-            total, gradient = accumulators[name], parameter.grad
-            # a bf16 sum takes bf16 gradients; an fp32 one takes any without a copy
-            total.add_(gradient.bfloat16() if total.dtype == torch.bfloat16 else gradient)
+        def hand_over(parameter):
+            take(name, parameter.grad)
             parameter.grad = None
 
-        return move
+        return hand_over
 
     handles = [
         parameter.register_post_accumulate_grad_hook(make_hook(name))
@@ -53,6 +55,19 @@ def moving_gradients_into(accumulators: dict[str, torch.Tensor], model) -> Itera
     finally:
         for handle in handles:
             handle.remove()
+
+
+def moving_gradients_into(
+    accumulators: dict[str, torch.Tensor], model
+) -> contextlib.AbstractContextManager[None]:
+    """Inside the `with` block a backward pass adds to `accumulators` instead of to `grad`."""
+
+    def add(name: str, gradient: torch.Tensor) -> None:
+        total = accumulators[name]
+        # a bf16 sum takes bf16 gradients; an fp32 one takes any without a copy
+        total.add_(gradient.bfloat16() if total.dtype == torch.bfloat16 else gradient)
+
+    return taking_gradients(model, add)
 
 
 def accumulate(

@@ -8,12 +8,11 @@ into both the moment it is complete. Left out: several rows a pass by torch.func
 gradients of all of them at once, and answers are long enough to keep a matrix product busy.
 """
 
-import contextlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 
+from wagle.attribution.gradients import taking_gradients
 from wagle.data.prompts import Encoded
 from wagle.errors import WagleError
 from wagle.model.checkpointing import checkpointed
@@ -51,12 +50,18 @@ def row_moments(
         }
         for _ in range(2)
     )
-    loss_sum = 0.0
-    with _adding_moments(mean, squares, model), checkpointed(model, activation_checkpointing):
+    losses = []  # read once, for each reading waits for the GPU
+
+    def add(name: str, gradient: torch.Tensor) -> None:
+        gradient = gradient.to(mean[name].dtype)
+        mean[name].add_(gradient)
+        squares[name].addcmul_(gradient, gradient)
+
+    with taking_gradients(model, add), checkpointed(model, activation_checkpointing):
         for row in rows:
             loss = answer_loss(model, [row], pad_id).mean.sum()
             loss.backward()
-            loss_sum += float(loss.detach())
+            losses.append(loss.detach())
     for name in mean:
         mean[name] /= len(rows)
         squares[name] /= len(rows)
@@ -65,33 +70,4 @@ def row_moments(
                 f"the squared gradient of {name} has NaN or Inf",
                 do="check the model's precision and the data rows",
             )
-    return RowMoments(mean, squares, loss_sum / len(rows))
-
-
-@contextlib.contextmanager
-def _adding_moments(
-    sums: dict[str, torch.Tensor], squares: dict[str, torch.Tensor], model
-) -> Iterator[None]:
-    """Inside the `with` block a backward pass adds its gradient to `sums`, its square to `squares`.
-
-    A tied parameter is complete once, so its square is that of its whole gradient.
-    """
-
-    def make_hook(name):
-        def add(parameter):
-            gradient = parameter.grad.to(sums[name].dtype)
-            sums[name].add_(gradient)
-            squares[name].addcmul_(gradient, gradient)
-            parameter.grad = None
-
-        return add
-
-    handles = [
-        parameter.register_post_accumulate_grad_hook(make_hook(name))
-        for name, parameter in model.named_parameters()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return RowMoments(mean, squares, sum(torch.stack(losses).double().tolist()) / len(rows))

@@ -94,13 +94,7 @@ def thresholds(stream: Stream, ks: list[int], upper: np.ndarray | None = None) -
             upper = np.zeros(WORDS, np.int64)
             for name, tensor in stream():
                 all_bf16 &= tensor.dtype == torch.bfloat16
-                upper += upper_words(tensor, pool)
-                if upper[INFINITY_WORD:].any():
-                    raise WagleError(
-                        f"score of {name} has NaN or Inf",
-                        "finite scores",
-                        "look at the gradients of this tensor",
-                    )
+                upper += upper_words(name, tensor, pool)
         n = int(upper.sum())
         for k in ks:
             if not 0 <= k <= n:
@@ -139,11 +133,20 @@ def _kth_largest(counts: np.ndarray, k: int) -> Bin:
     return Bin(index, int(k - at_least[index] + counts[index]))
 
 
-def upper_words(tensor: torch.Tensor, pool: Pool) -> np.ndarray:
-    """How often each upper word occurs among a tensor's absolute scores, (WORDS,), int64."""
+def upper_words(name: str, tensor: torch.Tensor, pool: Pool) -> np.ndarray:
+    """How often each upper word occurs among the absolute scores of tensor `name`.
+
+    Shape (WORDS,), int64. Raises WagleError for a NaN or infinite score.
+    """
     counts = np.zeros(WORDS, np.int64)
     for chunk in _map(pool, _count_upper_words, tensor):
         counts += chunk
+    if counts[INFINITY_WORD:].any():
+        raise WagleError(
+            f"score of {name} has NaN or Inf",
+            "finite scores",
+            "look at the gradients of this tensor",
+        )
     return counts
 
 

@@ -9,19 +9,19 @@ Notable: sums are over scores cut to 16 bits. A larger ratio takes no weight awa
 
 import numpy as np
 
+from wagle.attribution.apportionment import TensorScores
+
 
 def total(tensors, ratio):
     """How many weights the one ranking of all weights selects."""
-    counts = sum(tensor.counts for tensor in tensors)
-    bins = counts.nonzero()[0][::-1]
-    values = (bins.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    numbers = counts[bins]
+    model = TensorScores("model", (), sum(tensor.counts for tensor in tensors))
+    values, numbers = model.values, model.numbers
     mass = (values * numbers).cumsum()
     target = ratio * mass[-1] if len(mass) else 0.0
     if target <= 0:
         return 0
     last = int(np.searchsorted(mass, target))  # the bin in which the target is reached
-    last = min(last, len(bins) - 1)
+    last = min(last, len(values) - 1)
     before = mass[last - 1] if last else 0.0
     inside = int(np.ceil((target - before) / values[last]))
     return int(numbers[:last].sum()) + int(min(max(inside, 1), numbers[last]))

@@ -16,18 +16,11 @@ import argparse
 import os
 from pathlib import Path
 
-from wagle.cli.workflow import locked, snakemake
+from wagle.cli.workflow import locked, snakemake, write_changed
 from wagle.errors import WagleError
+from wagle.experiment.templates import PROTOCOLS
 
 HELP = "measure any checkpoint: metrics with standard errors, and every answer"
-PROTOCOLS = (
-    "wagle",
-    "wagle-code",
-    "wagle-attack-text",
-    "wagle-ties",
-    "tofu",
-    "open-unlearning",
-)
 EXAMPLES = 2  # answers of each split in the summary
 
 
@@ -92,8 +85,8 @@ def _files(options) -> list[str]:
     """What the workflow must make, below the results folder."""
     logs = ("tokens.parquet", "generations.jsonl", "manifest.json")
     models = ["original", *(["retrained"] if options.reference else [])]
-    made = [f"evaluations/{model}/{name}" for model in models for name in logs]
-    return [*made, "metrics/original/metrics.json", "metrics/original/manifest.json"]
+    evaluated = [f"evaluations/{model}/{name}" for model in models for name in logs]
+    return [*evaluated, "metrics/original/metrics.json", "metrics/original/manifest.json"]
 
 
 def _default_config() -> dict:
@@ -115,8 +108,7 @@ def _write_config(out: Path, settings: dict) -> Path:
     others = [entry.name for entry in out.iterdir() if entry.name != ".lock"]
     if others and not path.is_file():
         raise WagleError(f"{out} holds {', '.join(sorted(others)[:3])}", "a new folder for --out")
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
+    write_changed(path, text)
     return path
 
 

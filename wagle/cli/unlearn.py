@@ -15,7 +15,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from wagle.cli.workflow import locked, snakemake
+from wagle.cli.workflow import locked, snakemake, write_changed
 
 HELP = "make a model forget your own rows: one command, no config"
 EXPERIMENT = "own"
@@ -164,9 +164,7 @@ def _write_experiment(options, out: Path, block: dict, size, files: dict, counts
         ownership="It is written anew at each start; copy it before you edit it.",
     )
     text = new_file.experiment_text(request)
-    path = out / "experiment.yaml"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
+    write_changed(out / "experiment.yaml", text)
     return yaml.safe_load(text)
 
 

@@ -33,6 +33,12 @@ def locked(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
+def write_changed(path: Path, text: str) -> None:
+    """Write `text`, unless the file has it already: its time stays, and nothing runs again."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
 def snakemake(
     folder: Path, configfile: Path, cores: int, lock: int, *, gpus: int = 0, targets: Sequence = ()
 ) -> int:

@@ -7,12 +7,11 @@ Notable: standard library only, because Snakemake checks the config on every sta
 and types of values (schema.py).
 """
 
-import difflib
 import fnmatch
 from collections.abc import Iterable
 
 from wagle.data.prompts import check_template
-from wagle.errors import WagleError
+from wagle.errors import WagleError, did_you_mean
 from wagle.experiment import figures, grid, official, plugins
 from wagle.experiment.cells import WITHOUT_SCORE
 from wagle.experiment.model_modules import modules_on_disk
@@ -66,27 +65,19 @@ def _check_module(where: str, name: str, options: dict, folder: str, others: Ite
     """A name without a module of its own is one of this project's."""
     own = plugins.known(folder)
     if "module" not in options and name not in own:
-        known = sorted({*own, *others} - {"finetune"})
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise WagleError(
-            f"{where}: unknown name {name!r}{hint}",
-            f"one of {', '.join(known)}",
-            f"for one of your own, say where it is: {where.split(': ')[-1]}.{name}.module",
-        )
+        place = f"{where.split(': ')[-1]}.{name}.module"
+        known = {*own, *others} - {"finetune"}
+        raise_unknown(where, name, known, f"for one of your own, say where it is: {place}")
 
 
 def _check_keep(config: dict, name: str) -> None:
     """Every pattern of `keep` names a cell."""
     cells = grid.all_cells(config) if config["keep"] else []
-    ids, groups = (
-        [cell.id for cell in cells],
-        [f"{cell.method}/{cell.selection}*/*" for cell in cells],
-    )
+    ids = [cell.id for cell in cells]
+    groups = [f"{cell.method}/{cell.selection}*/*" for cell in cells]
     for pattern in config["keep"]:
         if not any(fnmatch.fnmatch(cell, pattern) for cell in ids):
-            near = difflib.get_close_matches(pattern, groups, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = did_you_mean(pattern, groups)
             raise WagleError(
                 f"{name}: keep names {pattern!r}, which no cell matches{hint}",
                 f"a pattern of the {len(ids)} cells, such as {ids[-1]}",

@@ -7,11 +7,11 @@ Notable: standard library only, because Snakemake asks on every start. Left out:
 modules (model_modules.py), and whether transformers knows the architecture; loading tells.
 """
 
-import difflib
 import json
+import os
 from pathlib import Path
 
-from wagle.errors import WagleError
+from wagle.errors import WagleError, did_you_mean
 
 CONVERT = """\
 python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; \
@@ -55,8 +55,8 @@ def check_exists(path: str, where: str, expected: str) -> Path:
     if folder.is_dir():
         return folder
     beside = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
-    near = difflib.get_close_matches(folder.name, beside, n=1)
-    hint = f" (did you mean {str(folder.parent / near[0])!r}?)" if near else ""
+    prefix = "" if str(folder.parent) == "." else f"{folder.parent}{os.sep}"
+    hint = did_you_mean(folder.name, beside, prefix)
     what = "is a file" if folder.is_file() else "does not exist"
     raise WagleError(f"{where}: {path!r} {what}{hint}", expected, "check the path")
 

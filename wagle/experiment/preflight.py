@@ -9,13 +9,12 @@ that makes the split reads the rest. Standard library only. Left out: data and m
 which need the network; the first job that reads one tells.
 """
 
-import difflib
 from pathlib import Path
 
 from wagle.data.chat import is_chat
 from wagle.data.rows import candidates, check_together, repeated, split_file
 from wagle.data.sources import load_split
-from wagle.errors import WagleError
+from wagle.errors import WagleError, did_you_mean
 from wagle.experiment import model_folders, templates
 from wagle.experiment.splits import split_entries
 from wagle.experiment.tasks import task_of
@@ -135,8 +134,7 @@ def _raise_no_file(data_dir: str, split: str, where: str) -> None:
     expected = " or ".join(path.name for path in candidates(root, split))
     folder = (root / split).parent
     beside = sorted({p.name.split(".")[0] for p in folder.iterdir()}) if folder.is_dir() else []
-    near = difflib.get_close_matches(split.split("/")[-1], beside, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    hint = did_you_mean(split.split("/")[-1], beside)
     raise WagleError(
         f"{where}: no file for {split!r} in {data_dir}{hint}",
         expected,

@@ -5,13 +5,13 @@ there. Of a union only the alternative that was meant is spoken of. Left out: a 
 pydantic's error types; those that no key of ours can give keep pydantic's own words.
 """
 
-import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from wagle.errors import did_you_mean
 from wagle.experiment.schema_types import PATTERNS
 
 LIMIT = 5
@@ -112,8 +112,7 @@ def near(name: object, known: Iterable[str]) -> str:
     """A hint at the known name that is nearest to `name`; nothing where none is near."""
     if not isinstance(name, str) or len(name) > 100:
         return ""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return did_you_mean(name, known)
 
 
 def _unknown(locations: list[tuple], schema: dict) -> str:

@@ -27,6 +27,7 @@ from wagle.experiment.schema_types import (
     key,
     optional,
 )
+from wagle.experiment.templates import PROTOCOLS
 
 EVALUATE = (
     "A change evaluates every model again, and re-trains cells whose checkpoint was not kept."
@@ -34,16 +35,6 @@ EVALUATE = (
 FIGURE = "A change runs the cells that are new, and draws the figure again."
 COMPARE = "A change runs the cells that are new, and makes these tables again."
 NOTHING = "A change re-runs nothing."
-
-
-PROTOCOLS = (
-    "wagle",
-    "wagle-code",
-    "wagle-attack-text",
-    "wagle-ties",
-    "tofu",
-    "open-unlearning",
-)
 
 
 class Scoring(Block):

@@ -11,6 +11,15 @@ own template, and `evaluations/template-<id>/` for another one. Standard library
 
 import hashlib
 
+PROTOCOLS = (
+    "wagle",
+    "wagle-code",
+    "wagle-attack-text",
+    "wagle-ties",
+    "tofu",
+    "open-unlearning",
+)
+
 
 def of_protocol(config: dict, protocol: str) -> str:
     """The template that `protocol` reads."""

@@ -1,12 +1,11 @@
 """LoRA through peft: fresh adapters on a model, and their merge back into its weights."""
 
-import difflib
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 
-from wagle.errors import WagleError
+from wagle.errors import WagleError, did_you_mean
 from wagle.model.families import default_lora_targets
 
 
@@ -67,10 +66,8 @@ def check_targets(target_modules: list[str], modules: Iterable[str]) -> None:
         if not any(f".{name}".endswith(f".{target}") for name in modules):
             known = {name.rpartition(".")[2] for name in modules}
             known = sorted(name for name in known if name and not name.isdigit())
-            near = difflib.get_close_matches(target, known, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise WagleError(
-                f"target_modules: the model has no module {target!r}{hint}",
+                f"target_modules: the model has no module {target!r}{did_you_mean(target, known)}",
                 f"some of {', '.join(known)}",
                 "leave target_modules out to adapt query and value projections",
             )

@@ -10,26 +10,14 @@ from collections.abc import Mapping
 import jinja2
 import pandas as pd
 
+from wagle.model.families import KINDS
 from wagle.reporting import masks
 from wagle.reporting.before_after import Number, Outcome, verdicts
 from wagle.reporting.frames import label
 from wagle.runtime import assets
 
 SHOWN = 12  # rows of each split whose answers are shown
-MODULES = {
-    "emb": "embedding",
-    "in": "norm before attention",
-    "sa q": "attention query",
-    "sa k": "attention key",
-    "sa v": "attention value",
-    "sa o": "attention output",
-    "post": "norm after attention",
-    "mlp gt": "MLP gate",
-    "mlp up": "MLP up",
-    "mlp dn": "MLP down",
-    "ln": "last norm",
-    "head": "head",
-}
+ROLES = {kind.label: kind.role for kind in KINDS}
 
 
 def page(outcome: Outcome, about: Mapping[str, str], results: str) -> str:
@@ -94,7 +82,7 @@ def _moved(frame: pd.DataFrame) -> list[dict]:
     change = (sums["change"] / sums["squares"].where(sums["squares"] > 0)).pow(0.5).fillna(0.0)
     largest = float(change.max()) or 1.0
     names = [
-        f"layer {group}" if not isinstance(group, str) else MODULES.get(group, group)
+        f"layer {group}" if not isinstance(group, str) else ROLES.get(group, group)
         for group in sums["group"]
     ]
     return [
